@@ -1,0 +1,1 @@
+//! Dockerfile text to a spanned tree plus diagnostics; no meaning, no I/O

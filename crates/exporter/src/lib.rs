@@ -1,0 +1,1 @@
+//! Layers plus config to an OCI layout, archive or directory

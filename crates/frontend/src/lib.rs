@@ -1,0 +1,1 @@
+//! Dockerfile tree to DAG: stages, scopes, expansion, one file per instruction

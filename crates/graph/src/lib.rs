@@ -1,0 +1,1 @@
+//! The instruction DAG: ops, vertices, edges, definition digests

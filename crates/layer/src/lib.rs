@@ -1,0 +1,1 @@
+//! A layer's index, merged view, blob form and tree form

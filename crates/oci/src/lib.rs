@@ -1,0 +1,1 @@
+//! OCI nouns as plain data: digest, descriptor, manifest, index, config, platform, reference

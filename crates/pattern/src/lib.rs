@@ -1,0 +1,1 @@
+//! Path patterns of .dockerignore and of COPY/ADD wildcards

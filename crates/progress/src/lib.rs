@@ -1,0 +1,1 @@
+//! What a running build says and hears: events, sinks, cancellation

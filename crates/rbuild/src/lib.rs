@@ -1,0 +1,1 @@
+//! The library: a build request in, an outcome out

@@ -1,0 +1,1 @@
+//! Distribution-spec client: resolve, fetch, authenticate

@@ -1,0 +1,1 @@
+//! The nursery, and one isolated process over a mounted root

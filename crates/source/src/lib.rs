@@ -1,0 +1,1 @@
+//! Where bytes come from: build context, stat cache, content digests, images

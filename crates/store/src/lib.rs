@@ -1,0 +1,1 @@
+//! Objects, records, tags, leases and garbage collection on one disk root

@@ -1,0 +1,1 @@
+//! The syscall fence: safe calls over the few things rustix does not offer

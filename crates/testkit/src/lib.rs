@@ -1,0 +1,1 @@
+//! Temporary directories, trees and fixtures for tests; depends on no rbuild crate

@@ -1,0 +1,1 @@
+//! Carries out exec and file ops
