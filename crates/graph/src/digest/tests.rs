@@ -1,0 +1,1 @@
+//! What counts in a key and what does not.
