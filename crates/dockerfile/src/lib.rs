@@ -1,1 +1,17 @@
-//! Dockerfile text to a spanned tree plus diagnostics; no meaning, no I/O
+//! Dockerfile text to a spanned tree plus diagnostics; no meaning, no I/O.
+//!
+//! Parsing never fails and never panics: it gives the tree of everything that could be understood
+//! ([`Parsed`]) and a list of [`Diagnostic`]s with BuildKit's own texts.
+
+pub mod ast;
+pub mod diagnostic;
+pub mod instruction;
+pub mod line;
+pub mod source;
+pub mod word;
+
+pub use ast::{Directives, Dockerfile, Header, InlineFile, Instruction, Parsed, Stage};
+pub use diagnostic::{Code, Diagnostic, Phase, Severity};
+pub use instruction::InstructionKind;
+pub use source::{LineRange, SourceFile, Span, Spanned, decode};
+pub use word::Word;

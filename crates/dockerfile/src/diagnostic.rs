@@ -1,0 +1,146 @@
+//! What is wrong with a Dockerfile, collected beside the tree instead of thrown.
+
+use crate::source::{LineRange, Span};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// The build can go on.
+    Warning,
+    /// The file cannot be built.
+    Error,
+}
+
+/// The step at which BuildKit finds the problem; it decides the prefix of the full text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Splitting the text into instruction lines.
+    Syntax,
+    /// Giving an instruction line its typed form.
+    Instruction,
+    /// Putting instructions into stages.
+    Structure,
+}
+
+/// The stable name of a kind of finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Code {
+    /// The file is longer than [`crate::source::MAX_FILE_BYTES`].
+    FileTooLarge,
+    /// The file has no bytes.
+    EmptyFile,
+    /// The file has only blanks and comments.
+    NoInstructions,
+    /// The file has no FROM.
+    NoStages,
+    /// A physical line is longer than 65535 bytes.
+    LineTooLong,
+    /// A parser directive is repeated.
+    DuplicateDirective,
+    /// The escape directive names another character than the two allowed.
+    InvalidEscape,
+    /// The check directive does not parse.
+    InvalidCheckOption,
+    /// A heredoc has no terminator line.
+    UnterminatedHeredoc,
+    /// A heredoc stands where none is allowed.
+    MisplacedHeredoc,
+    /// A JSON array holds something other than strings.
+    JsonNotStrings,
+    /// An instruction needs its arguments as a JSON array.
+    JsonRequired,
+    /// ENV or LABEL without a proper name and value.
+    InvalidNameValue,
+    /// The keyword is none of the eighteen.
+    UnknownInstruction,
+    /// The instruction has no such flag.
+    UnknownFlag,
+    /// A flag is given twice.
+    DuplicateFlag,
+    /// A flag has no value or a wrong one.
+    InvalidFlagValue,
+    /// Too few or too many arguments.
+    ArgumentCount,
+    /// FROM gives a stage an unusable name.
+    InvalidStageName,
+    /// An instruction other than ARG stands before the first FROM.
+    NoCurrentStage,
+    /// A RUN --mount option list is wrong.
+    InvalidMount,
+    /// HEALTHCHECK is wrong.
+    InvalidHealthcheck,
+    /// The instruction cannot be an ONBUILD trigger.
+    InvalidTrigger,
+    /// A blank line inside a continued instruction.
+    EmptyContinuation,
+}
+
+impl Code {
+    /// Returns the code as it is printed and documented.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::FileTooLarge => "file-too-large",
+            Code::EmptyFile => "empty-file",
+            Code::NoInstructions => "no-instructions",
+            Code::NoStages => "no-stages",
+            Code::LineTooLong => "line-too-long",
+            Code::DuplicateDirective => "duplicate-directive",
+            Code::InvalidEscape => "invalid-escape",
+            Code::InvalidCheckOption => "invalid-check-option",
+            Code::UnterminatedHeredoc => "unterminated-heredoc",
+            Code::MisplacedHeredoc => "misplaced-heredoc",
+            Code::JsonNotStrings => "json-not-strings",
+            Code::JsonRequired => "json-required",
+            Code::InvalidNameValue => "invalid-name-value",
+            Code::UnknownInstruction => "unknown-instruction",
+            Code::UnknownFlag => "unknown-flag",
+            Code::DuplicateFlag => "duplicate-flag",
+            Code::InvalidFlagValue => "invalid-flag-value",
+            Code::ArgumentCount => "argument-count",
+            Code::InvalidStageName => "invalid-stage-name",
+            Code::NoCurrentStage => "no-current-stage",
+            Code::InvalidMount => "invalid-mount",
+            Code::InvalidHealthcheck => "invalid-healthcheck",
+            Code::InvalidTrigger => "invalid-trigger",
+            Code::EmptyContinuation => "no-empty-continuation",
+        }
+    }
+}
+
+/// One finding: what, where, how bad, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Its stable name.
+    pub code: Code,
+    /// When BuildKit would say so.
+    pub phase: Phase,
+    /// BuildKit's text, without the prefix that names the line.
+    pub message: String,
+    /// The bytes to point at.
+    pub span: Span,
+    /// The physical lines BuildKit reports; first line 0 when it knows none.
+    pub lines: LineRange,
+    /// What to do, as a sentence.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// Returns BuildKit's whole text; findings on typed instructions carry the line in front.
+    pub fn full_message(&self) -> String {
+        match self.phase {
+            Phase::Instruction => format!(
+                "dockerfile parse error on line {}: {}",
+                self.lines.first, self.message
+            ),
+            Phase::Syntax | Phase::Structure => self.message.clone(),
+        }
+    }
+
+    /// Says whether the file cannot be built because of this.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
