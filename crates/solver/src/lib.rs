@@ -1,1 +1,50 @@
-//! Schedules vertices in parallel, looks up and records the cache; knows no Linux
+//! Schedules the vertices of a graph in parallel, looks up and records the cache.
+//!
+//! The solver knows no file system, no process and no registry: what an op *does* is a [`Worker`],
+//! what was done before is a [`CacheIndex`]. It decides in which order things happen, under which
+//! keys results are found again, and that equal work is done once.
+//!
+//! # What happens to a vertex
+//!
+//! A vertex is taken up when all its inputs have results. A source (an image, a local directory) is
+//! simply carried out. Any other vertex is *keyed*: first by its *chain key*, made of its op and the
+//! identities of its inputs, then by its *content key*, in which inputs that are only read through
+//! selected files count by the digest of these files. Either may find a record, and then the result
+//! is loaded. If neither does, the vertex takes the work lock of its key, looks once more (another
+//! process may have been faster), runs, and is recorded under both keys.
+//!
+//! # Identity
+//!
+//! What a result contributes to the keys of its consumers is its *identity*: normally its content
+//! key, so that a rebuilt stage which yields the same files leaves everything above it in place.
+//! Two results need more. A vertex that was run although a record might exist (`no_cache`) gets an
+//! identity of its own, kept in its record, so that nothing made over the former result is found for
+//! it. A linked copy is found without regard to its base, so its identity adds the base's.
+//!
+//! # Threads
+//!
+//! All state belongs to the calling thread. As long as everything is found in the cache it does all
+//! the work itself; the first miss brings in a bounded pool whose threads are started on demand,
+//! take tasks and send messages back. None outlives [`solve`].
+
+mod announce;
+mod attempt;
+mod cache;
+mod error;
+mod inflight;
+mod key;
+mod mailbox;
+mod outcome;
+mod plan;
+mod pool;
+mod schedule;
+mod solve;
+mod state;
+mod worker;
+
+pub use cache::{CacheError, CacheIndex, Record};
+pub use error::SolveError;
+pub use key::{CacheKey, InputNote, KeyInputs, Part};
+pub use outcome::{Origin, Solved};
+pub use solve::{SolveRequest, solve};
+pub use worker::{OpContext, Worker};

@@ -1,0 +1,307 @@
+//! The scheduler: all state of a solve, owned by the calling thread.
+//!
+//! Work goes out as tasks and comes back as messages; see [`crate`] for the order of things.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::Scope;
+
+use rbuild_graph::{InputUse, Op, VertexIx};
+use rbuild_progress::CancelToken;
+
+use crate::attempt::{Bench, Done, Inputs, Lookup, Message, Task};
+use crate::error::Failure;
+use crate::inflight::{Inflight, Role};
+use crate::mailbox::{Mailbox, Woken};
+use crate::plan::is_source;
+use crate::pool::{CloseOnDrop, Queue};
+use crate::state::State;
+use crate::{SolveError, Solved, Worker};
+
+/// The state of a solve.
+pub(crate) struct Schedule<'a, W: Worker> {
+    bench: &'a Bench<'a, W>,
+    states: BTreeMap<VertexIx, State<W::Output>>,
+    /// Vertices whose inputs all have results; those without files to digest come first.
+    ready: BTreeSet<(Effort, VertexIx)>,
+    /// Vertices that were not found and are to be carried out.
+    missed: VecDeque<Task<W::Output>>,
+    inflight: Inflight,
+    failure: Option<SolveError<W::Error>>,
+}
+
+/// How dear it may be to find out whether a vertex has a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Effort {
+    /// The keys of its inputs are enough.
+    Lookup,
+    /// Files must be digested.
+    Digest,
+}
+
+impl<'a, W: Worker> Schedule<'a, W> {
+    /// Returns the state in which nothing is done.
+    pub(crate) fn new(bench: &'a Bench<'a, W>) -> Self {
+        let mut schedule = Self {
+            bench,
+            states: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            missed: VecDeque::new(),
+            inflight: Inflight::default(),
+            failure: None,
+        };
+        for &ix in bench.plan.order() {
+            let missing = bench.plan.fan_in(ix);
+            schedule.states.insert(ix, State::Waiting(missing));
+            if missing == 0 {
+                schedule.make_ready(ix);
+            }
+        }
+        schedule
+    }
+
+    /// Solves everything; starts threads from the first miss on.
+    pub(crate) fn run(
+        mut self,
+        parallelism: NonZeroUsize,
+    ) -> Result<Solved<W::Output>, SolveError<W::Error>> {
+        self.run_inline();
+        if self.failure.is_none() && self.has_tasks() {
+            self.run_parallel(parallelism);
+        }
+        self.into_result()
+    }
+
+    /// Works on this thread until something has to be made.
+    fn run_inline(&mut self) {
+        let outer = self.bench.outer;
+        while self.missed.is_empty() && self.failure.is_none() {
+            if outer.is_cancelled() {
+                self.failure = Some(SolveError::Cancelled);
+                return;
+            }
+            let Some(task) = self.next_task() else {
+                return;
+            };
+            let message = self.bench.execute(task, outer);
+            self.accept(message);
+        }
+    }
+
+    /// Works on threads until nothing is left.
+    fn run_parallel(&mut self, parallelism: NonZeroUsize) {
+        let opened = CancelToken::try_new().and_then(|stop| Ok((stop, Mailbox::new()?)));
+        let (stop, mailbox) = match opened {
+            Ok(opened) => opened,
+            Err(source) => {
+                self.failure = Some(SolveError::Threads { source });
+                return;
+            }
+        };
+        let (bench, queue) = (self.bench, Queue::new(parallelism));
+        let work = |task| mailbox.post(bench.execute(task, &stop));
+        std::thread::scope(|scope| {
+            let crew = Crew {
+                queue: &queue,
+                mailbox: &mailbox,
+                stop: &stop,
+                work: &work,
+            };
+            let _close = CloseOnDrop(&queue);
+            let _stop = CancelOnDrop(&stop);
+            self.conduct(&crew, scope);
+        });
+    }
+
+    /// Hands out tasks and takes in messages until no task is out.
+    fn conduct<'scope, 'env>(
+        &mut self,
+        crew: &Crew<'scope, W>,
+        scope: &'scope Scope<'scope, 'env>,
+    ) {
+        let mut out = 0;
+        loop {
+            while self.failure.is_none()
+                && let Some(task) = self.next_task()
+            {
+                out += 1;
+                if let Err(source) = crew.queue.push(scope, crew.work, task) {
+                    self.failure = Some(SolveError::Threads { source });
+                }
+            }
+            if self.failure.is_some() && !crew.stop.is_cancelled() {
+                crew.stop.cancel();
+                out -= self.drop_tasks(crew.queue.clear());
+            }
+            if out == 0 {
+                return;
+            }
+            let listen = self.failure.is_none().then_some(self.bench.outer);
+            if crew.mailbox.wait(listen) == Woken::Cancelled {
+                self.failure = Some(SolveError::Cancelled);
+            }
+            for message in crew.mailbox.take() {
+                out -= 1;
+                self.accept(message);
+            }
+        }
+    }
+
+    fn has_tasks(&self) -> bool {
+        !self.ready.is_empty() || !self.missed.is_empty()
+    }
+
+    /// Takes the next task; looking up comes before making, since it may show more to make.
+    fn next_task(&mut self) -> Option<Task<W::Output>> {
+        let Some((_, ix)) = self.ready.pop_first() else {
+            return self.missed.pop_front();
+        };
+        if is_source(&self.bench.plan.vertex(ix).op) {
+            return Some(Task::Supply(ix));
+        }
+        Some(Task::Probe(ix, Arc::new(self.inputs(ix))))
+    }
+
+    /// Takes in how a task ended.
+    fn accept(&mut self, message: Message<W::Output, W::Error>) {
+        match message {
+            Message::Done(ix, done) => self.finish(ix, done),
+            Message::Missed(ix, inputs, keys) => match self.inflight.enter(&keys.content, ix) {
+                Role::Follower => self.set(ix, State::Keyed(inputs, keys)),
+                Role::Leader => {
+                    let lookup = self.lookup(ix);
+                    self.set(ix, State::Running(Arc::clone(&keys)));
+                    self.missed
+                        .push_back(Task::Perform(ix, inputs, keys, lookup));
+                }
+            },
+            Message::Failed(ix, failure) => self.fail(ix, failure),
+        }
+    }
+
+    fn finish(&mut self, ix: VertexIx, done: Done<W::Output>) {
+        let key = self.states.get(&ix).and_then(State::work_key).cloned();
+        self.set(ix, State::Done(done));
+        if let Some(key) = key {
+            for follower in self.inflight.leave(&key, ix) {
+                self.release(follower);
+            }
+        }
+        for &consumer in self.bench.plan.consumers(ix) {
+            let state = self.states.get_mut(&consumer);
+            if state.is_some_and(State::input_arrived) {
+                self.make_ready(consumer);
+            }
+        }
+    }
+
+    /// Lets a vertex pick up what the one it waited for has recorded.
+    ///
+    /// Also when it is forced: that result is of this solve.
+    fn release(&mut self, follower: VertexIx) {
+        let state = self.states.insert(follower, State::Keying);
+        if let Some(State::Keyed(inputs, keys)) = state {
+            self.set(follower, State::Running(Arc::clone(&keys)));
+            let task = Task::Perform(follower, inputs, keys, Lookup::Allowed);
+            self.missed.push_back(task);
+        }
+    }
+
+    fn fail(&mut self, ix: VertexIx, failure: Failure<W::Error>) {
+        if self.failure.is_some() || self.bench.outer.is_cancelled() {
+            self.set(ix, State::Cancelled);
+            self.failure.get_or_insert(SolveError::Cancelled);
+        } else {
+            self.set(ix, State::Failed);
+            self.failure = Some(failure.at(ix, self.bench.plan.name(ix)));
+        }
+    }
+
+    /// Marks tasks that were never begun; returns how many there are.
+    fn drop_tasks(&mut self, tasks: Vec<Task<W::Output>>) -> usize {
+        for task in &tasks {
+            self.set(task.vertex(), State::Cancelled);
+        }
+        tasks.len()
+    }
+
+    fn make_ready(&mut self, ix: VertexIx) {
+        self.set(ix, State::Keying);
+        self.ready.insert((self.effort(ix), ix));
+    }
+
+    fn effort(&self, ix: VertexIx) -> Effort {
+        let vertex = self.bench.plan.vertex(ix);
+        let local = |input: &VertexIx| matches!(self.bench.plan.vertex(*input).op, Op::Local(_));
+        let mut inputs = vertex.inputs.iter().enumerate();
+        if inputs.any(|(n, ix)| local(ix) && vertex.op.input_use(n) == InputUse::Files) {
+            Effort::Digest
+        } else {
+            Effort::Lookup
+        }
+    }
+
+    fn lookup(&self, ix: VertexIx) -> Lookup {
+        if self.bench.plan.is_forced(ix) {
+            Lookup::Forbidden
+        } else {
+            Lookup::Allowed
+        }
+    }
+
+    fn inputs(&self, ix: VertexIx) -> Inputs<W::Output> {
+        let results = self.bench.plan.vertex(ix).inputs.iter().map(|input| {
+            self.states
+                .get(input)
+                .and_then(State::done)
+                .expect("a vertex is ready only when all its inputs are done")
+        });
+        let (outputs, identities) = results
+            .map(|done| (done.output.clone(), done.identity.clone()))
+            .unzip();
+        Inputs {
+            outputs,
+            identities,
+        }
+    }
+
+    fn set(&mut self, ix: VertexIx, state: State<W::Output>) {
+        self.states.insert(ix, state);
+    }
+
+    fn into_result(self) -> Result<Solved<W::Output>, SolveError<W::Error>> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let results = self
+            .states
+            .into_iter()
+            .filter_map(|(ix, state)| match state {
+                State::Done(done) => Some((ix, (done.output, done.origin))),
+                _ => None,
+            });
+        Ok(Solved {
+            results: results.collect(),
+        })
+    }
+}
+
+/// What the owner needs to hand out tasks.
+struct Crew<'scope, W: Worker> {
+    queue: &'scope Queue<Task<W::Output>>,
+    mailbox: &'scope Mailbox<Message<W::Output, W::Error>>,
+    stop: &'scope CancelToken,
+    work: &'scope (dyn Fn(Task<W::Output>) + Sync),
+}
+
+/// Stops running tasks should the owner panic; a scope waits for its threads even then.
+struct CancelOnDrop<'a>(&'a CancelToken);
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel();
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The trait that carries out ops.
+
+use rbuild_graph::Vertex;
+use rbuild_oci::Digest;
+use rbuild_progress::{CancelToken, Sink, VertexKey};
+
+/// Carries out the ops of a graph; called from several threads at once.
+///
+/// Every method whose context holds a [`CancelToken`] returns an error soon after it is set; which
+/// one does not matter, the solver reports a cancellation.
+pub trait Worker: Send + Sync {
+    /// What a vertex yields; a handle that is cheap to clone.
+    type Output: Clone + Send + Sync + 'static;
+    /// Why an op failed.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Returns the content digest of what input number `input` contributes to `vertex`: the files
+    /// that its op selects there and nothing else.
+    ///
+    /// Asked only for inputs whose use is [`rbuild_graph::InputUse::Files`]; `inputs` are the
+    /// results of all inputs in the op's order. `None` lets the input count by its identity, which
+    /// an input without one (a local directory) does not have.
+    fn content(
+        &self,
+        vertex: &Vertex,
+        input: usize,
+        inputs: &[Self::Output],
+        cx: &OpContext<'_>,
+    ) -> Result<Option<Digest>, Self::Error>;
+
+    /// Returns what a source stands for in the keys of its consumers: of an image its manifest and
+    /// platform. `None` lets it count by the content of selected files only (a local directory).
+    ///
+    /// Asked for sources only.
+    fn source_key(&self, vertex: &Vertex) -> Option<Digest>;
+
+    /// Carries out the op.
+    ///
+    /// For sources this must be cheap, a registration: it happens in every build, cached or not.
+    fn run(
+        &self,
+        vertex: &Vertex,
+        inputs: &[Self::Output],
+        cx: &OpContext<'_>,
+    ) -> Result<Self::Output, Self::Error>;
+
+    /// Returns what a record keeps of a result.
+    ///
+    /// Bytes of two runs differ unless their results are the same one: they tell results of forced
+    /// runs apart. A linked copy keeps only what it adds, since its record is found over any base.
+    fn save(&self, output: &Self::Output) -> Result<Vec<u8>, Self::Error>;
+
+    /// Returns the result that `saved` stands for, or `None` if it is gone and must be made again.
+    ///
+    /// Cheap: it happens to every vertex of a cached build. `saved` may come from a build whose
+    /// inputs had equal keys; `inputs` are this build's.
+    fn load(
+        &self,
+        vertex: &Vertex,
+        saved: &[u8],
+        inputs: &[Self::Output],
+    ) -> Result<Option<Self::Output>, Self::Error>;
+}
+
+/// What an op is told about the build it is part of.
+#[derive(Clone)]
+pub struct OpContext<'a> {
+    /// Names the vertex in events.
+    pub key: VertexKey,
+    /// Hears the op's status, logs and warnings; vertex events are the solver's.
+    pub sink: &'a dyn Sink,
+    /// Set when the build is interrupted or another vertex failed.
+    pub cancel: &'a CancelToken,
+}
