@@ -131,6 +131,14 @@ impl Graph {
     }
 }
 
+impl PartialEq for Graph {
+    /// Equal vertices under equal handles.
+    fn eq(&self, other: &Self) -> bool {
+        let order = self.topological();
+        order == other.topological() && order.iter().all(|ix| self.vertex(*ix) == other.vertex(*ix))
+    }
+}
+
 fn node(ix: VertexIx) -> NodeIndex {
     NodeIndex::new(ix.index())
 }
