@@ -1,1 +1,28 @@
-//! Temporary directories, trees and fixtures for tests; depends on no rbuild crate
+//! What the tests of every crate share: temporary directories, trees written from a description and
+//! compared as text, a loopback registry, a busybox root file system, and the finding of tools.
+//!
+//! It depends on no other crate of this project, so that any of them can use it in its tests and none
+//! can be tested through a copy of itself. Being test support, it panics with a readable message where
+//! a library would return an error: a broken fixture is a failed test.
+
+mod busybox;
+mod command;
+mod image;
+mod listing;
+mod privilege;
+mod registry;
+mod temp;
+mod tool;
+mod tree;
+mod workspace;
+
+pub use busybox::{busybox_layout, busybox_rootfs};
+pub use command::{Finished, run, run_with_input};
+pub use image::{Image, write_layout};
+pub use listing::{Listing, assert_same_tree};
+pub use privilege::{Privilege, granted};
+pub use registry::Registry;
+pub use temp::TempDir;
+pub use tool::{find_tool, need_tool, package_of};
+pub use tree::{Node, Tree};
+pub use workspace::{rbuild_binary, repository_root};
