@@ -1,4 +1,4 @@
-//! The work on one vertex, on whichever thread: supply a source, key and look up, carry out.
+//! The work on one vertex, on whichever thread: supply a source, look up, carry out, record.
 //!
 //! Owns no state of the solve. Everything here ends in a value, panics of the worker included.
 
@@ -6,14 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rbuild_graph::{InputUse, Op, Vertex, VertexIx, op_key};
+use rbuild_graph::{InputUse, Op, Vertex, VertexIx};
 use rbuild_progress::CancelToken;
 
 use crate::announce::{Announcer, End};
 use crate::error::Failure;
-use crate::key::{key_of, note};
+use crate::keying::{Keys, Probed};
 use crate::plan::Plan;
-use crate::{CacheError, CacheIndex, CacheKey, KeyInputs, OpContext, Origin, Part, Record, Worker};
+use crate::{CacheIndex, CacheKey, OpContext, Origin, Record, Worker};
 
 /// What all tasks of a solve share.
 pub(crate) struct Bench<'a, W> {
@@ -31,13 +31,6 @@ pub(crate) struct Inputs<O> {
     pub(crate) identities: Vec<Option<CacheKey>>,
 }
 
-/// The keys of a vertex; equal ones where no input counts by content.
-pub(crate) struct Keys {
-    pub(crate) chain: CacheKey,
-    pub(crate) content: CacheKey,
-    note: KeyInputs,
-}
-
 /// A result.
 pub(crate) struct Done<O> {
     pub(crate) output: O,
@@ -52,7 +45,13 @@ pub(crate) enum Task<O> {
     /// Key a vertex and look it up.
     Probe(VertexIx, Arc<Inputs<O>>),
     /// Carry out a vertex that was not found.
-    Perform(VertexIx, Arc<Inputs<O>>, Arc<Keys>, Lookup),
+    Perform(VertexIx, Missed<O>, Lookup),
+}
+
+/// A vertex that was not found: what it is made from, and under which keys it will be recorded.
+pub(crate) struct Missed<O> {
+    pub(crate) inputs: Arc<Inputs<O>>,
+    pub(crate) keys: Arc<Keys>,
 }
 
 /// Whether a record may be used.
@@ -69,17 +68,12 @@ pub(crate) enum Message<O, E: std::error::Error + 'static> {
     /// The vertex has a result.
     Done(VertexIx, Done<O>),
     /// Nothing was found.
-    Missed(VertexIx, Arc<Inputs<O>>, Arc<Keys>),
+    Missed(VertexIx, Missed<O>),
     /// The vertex failed or was stopped.
     Failed(VertexIx, Failure<E>),
 }
 
-type Attempt<T, W> = Result<T, Failure<<W as Worker>::Error>>;
-
-enum Probed<O> {
-    Hit(Done<O>),
-    Miss(Keys),
-}
+pub(crate) type Attempt<T, W> = Result<T, Failure<<W as Worker>::Error>>;
 
 impl<W: Worker> Bench<'_, W> {
     /// Does a task, with vertex events.
@@ -101,12 +95,18 @@ impl<W: Worker> Bench<'_, W> {
                         self.announcer.end(ix, started, End::Cached);
                         Message::Done(ix, done)
                     }
-                    Probed::Miss(keys) => Message::Missed(ix, Arc::clone(&inputs), Arc::new(keys)),
+                    Probed::Miss(keys) => Message::Missed(
+                        ix,
+                        Missed {
+                            inputs: Arc::clone(&inputs),
+                            keys: Arc::new(keys),
+                        },
+                    ),
                 })
             }),
-            Task::Perform(ix, inputs, keys, lookup) => self.guarded(ix, cancel, |started| {
+            Task::Perform(ix, missed, lookup) => self.guarded(ix, cancel, |started| {
                 self.announcer.begin(ix, started);
-                let done = self.perform(ix, &inputs, &keys, lookup, cancel)?;
+                let done = self.perform(ix, &missed, lookup, cancel)?;
                 let end = match done.origin {
                     Origin::Cached => End::Cached,
                     Origin::Source | Origin::Made => End::Made,
@@ -152,41 +152,14 @@ impl<W: Worker> Bench<'_, W> {
         })
     }
 
-    /// Looks under the chain key, then under the content key; the digests that only the latter needs
-    /// are not taken before.
-    fn probe(
-        &self,
-        ix: VertexIx,
-        inputs: &Inputs<W::Output>,
-        cancel: &CancelToken,
-    ) -> Attempt<Probed<W::Output>, W> {
-        let op = op_key(&self.plan.vertex(ix).op);
-        let mut parts = self.chain_parts(ix, inputs, cancel)?;
-        let chain = key_of(&op, &parts);
-        let allowed = !self.plan.is_forced(ix);
-        if allowed && let Some(done) = self.find(ix, &chain, inputs)? {
-            return Ok(Probed::Hit(done));
-        }
-        self.use_content(ix, inputs, &mut parts, cancel)?;
-        let keys = self.keys(ix, chain, key_of(&op, &parts), &parts);
-        if allowed
-            && keys.content != keys.chain
-            && let Some(done) = self.find(ix, &keys.content, inputs)?
-        {
-            self.adopt(&keys)?;
-            return Ok(Probed::Hit(done));
-        }
-        Ok(Probed::Miss(keys))
-    }
-
     fn perform(
         &self,
         ix: VertexIx,
-        inputs: &Inputs<W::Output>,
-        keys: &Keys,
+        missed: &Missed<W::Output>,
         lookup: Lookup,
         cancel: &CancelToken,
     ) -> Attempt<Done<W::Output>, W> {
+        let (inputs, keys) = (&*missed.inputs, &*missed.keys);
         // Held until the result is recorded, so that whoever waits for it finds the record.
         let _lock = match lookup {
             Lookup::Forbidden => None,
@@ -223,7 +196,7 @@ impl<W: Worker> Bench<'_, W> {
     }
 
     /// Returns the recorded result under `key` if there is one and it can still be loaded.
-    fn find(
+    pub(crate) fn find(
         &self,
         ix: VertexIx,
         key: &CacheKey,
@@ -250,7 +223,7 @@ impl<W: Worker> Bench<'_, W> {
     }
 
     /// Lets a result that was found under the content key be found under the chain key next time.
-    fn adopt(&self, keys: &Keys) -> Attempt<(), W> {
+    pub(crate) fn adopt(&self, keys: &Keys) -> Attempt<(), W> {
         if keys.chain != keys.content
             && let Some(bytes) = self.cache.lookup(&keys.content)?
         {
@@ -258,73 +231,6 @@ impl<W: Worker> Bench<'_, W> {
                 .record(std::slice::from_ref(&keys.chain), &bytes, &keys.note)?;
         }
         Ok(())
-    }
-
-    fn chain_parts(
-        &self,
-        ix: VertexIx,
-        inputs: &Inputs<W::Output>,
-        cancel: &CancelToken,
-    ) -> Attempt<Vec<Part>, W> {
-        let op = &self.plan.vertex(ix).op;
-        let identities = inputs.identities.iter().enumerate();
-        identities
-            .map(|(input, identity)| match (op.input_use(input), identity) {
-                (InputUse::Unkeyed, _) => Ok(Part::Nothing),
-                (_, Some(identity)) => Ok(Part::Identity(identity.clone())),
-                (InputUse::Files, None) => self
-                    .content(ix, input, inputs, cancel)?
-                    .ok_or(Failure::Unkeyed(input)),
-                (InputUse::Chain, None) => Err(Failure::Unkeyed(input)),
-            })
-            .collect()
-    }
-
-    /// Replaces the identities of inputs that are read through files by the digests of these files.
-    fn use_content(
-        &self,
-        ix: VertexIx,
-        inputs: &Inputs<W::Output>,
-        parts: &mut [Part],
-        cancel: &CancelToken,
-    ) -> Attempt<(), W> {
-        let op = &self.plan.vertex(ix).op;
-        for (input, part) in parts.iter_mut().enumerate() {
-            if op.input_use(input) == InputUse::Files
-                && matches!(part, Part::Identity(_))
-                && let Some(content) = self.content(ix, input, inputs, cancel)?
-            {
-                *part = content;
-            }
-        }
-        Ok(())
-    }
-
-    fn content(
-        &self,
-        ix: VertexIx,
-        input: usize,
-        inputs: &Inputs<W::Output>,
-        cancel: &CancelToken,
-    ) -> Attempt<Option<Part>, W> {
-        cancel.check().map_err(|_| CacheError::Cancelled)?;
-        let cx = self.context(ix, cancel);
-        let vertex = self.plan.vertex(ix);
-        self.worker
-            .content(vertex, input, &inputs.outputs, &cx)
-            .map(|digest| digest.map(Part::Content))
-            .map_err(Failure::Worker)
-    }
-
-    fn keys(&self, ix: VertexIx, chain: CacheKey, content: CacheKey, parts: &[Part]) -> Keys {
-        let vertex = self.plan.vertex(ix);
-        let inputs = vertex.inputs.iter();
-        let labels: Vec<&str> = inputs.map(|&input| self.plan.name(input)).collect();
-        Keys {
-            chain,
-            content,
-            note: note(vertex, self.plan.name(ix), &labels, parts),
-        }
     }
 
     /// Adds the base to the identity of a result whose key says nothing about it.
@@ -335,21 +241,11 @@ impl<W: Worker> Bench<'_, W> {
         }
     }
 
-    fn context<'c>(&'c self, ix: VertexIx, cancel: &'c CancelToken) -> OpContext<'c> {
+    pub(crate) fn context<'c>(&'c self, ix: VertexIx, cancel: &'c CancelToken) -> OpContext<'c> {
         OpContext {
             key: self.announcer.key(ix),
             sink: self.announcer.sink(),
             cancel,
-        }
-    }
-}
-
-impl Keys {
-    fn distinct(&self) -> Vec<CacheKey> {
-        if self.chain == self.content {
-            vec![self.content.clone()]
-        } else {
-            vec![self.chain.clone(), self.content.clone()]
         }
     }
 }

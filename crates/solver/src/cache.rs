@@ -39,12 +39,6 @@ pub enum CacheError {
         /// The index's own error.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Bytes under a key are not a record.
-    #[error("record of {key} is damaged")]
-    Damaged {
-        /// The key they were found under.
-        key: CacheKey,
-    },
 }
 
 /// What is kept of one result.

@@ -1,6 +1,6 @@
 //! Same work once: which key is being worked on, and which vertices wait for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_graph::VertexIx;
 
@@ -10,6 +10,8 @@ use crate::CacheKey;
 #[derive(Default)]
 pub(crate) struct Inflight {
     leaders: BTreeMap<CacheKey, Party>,
+    /// Keys that were worked on before, so that a forced vertex that comes late does not repeat it.
+    finished: BTreeSet<CacheKey>,
 }
 
 struct Party {
@@ -24,6 +26,8 @@ pub(crate) enum Role {
     Leader,
     /// Another vertex does; this one waits and then finds the result.
     Follower,
+    /// Another vertex has done the work already; its result can be found.
+    Late,
 }
 
 impl Inflight {
@@ -32,6 +36,9 @@ impl Inflight {
         if let Some(party) = self.leaders.get_mut(key) {
             party.followers.push(vertex);
             return Role::Follower;
+        }
+        if self.finished.contains(key) {
+            return Role::Late;
         }
         let party = Party {
             leader: vertex,
@@ -46,10 +53,11 @@ impl Inflight {
     /// Returns nobody if that vertex does not lead.
     pub(crate) fn leave(&mut self, key: &CacheKey, leader: VertexIx) -> Vec<VertexIx> {
         match self.leaders.get(key) {
-            Some(party) if party.leader == leader => self
-                .leaders
-                .remove(key)
-                .map_or_else(Vec::new, |party| party.followers),
+            Some(party) if party.leader == leader => {
+                self.finished.insert(key.clone());
+                let party = self.leaders.remove(key);
+                party.map_or_else(Vec::new, |party| party.followers)
+            }
             _ => Vec::new(),
         }
     }

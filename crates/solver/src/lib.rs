@@ -33,6 +33,7 @@ mod cache;
 mod error;
 mod inflight;
 mod key;
+mod keying;
 mod mailbox;
 mod outcome;
 mod plan;

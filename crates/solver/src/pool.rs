@@ -145,6 +145,6 @@ mod tests {
             }
         });
         assert!(most.load(Ordering::SeqCst) <= 3);
-        assert_eq!(queue.lock().threads, 3);
+        assert!(queue.lock().threads <= 3);
     }
 }

@@ -10,7 +10,7 @@ use std::thread::Scope;
 use rbuild_graph::{InputUse, Op, VertexIx};
 use rbuild_progress::CancelToken;
 
-use crate::attempt::{Bench, Done, Inputs, Lookup, Message, Task};
+use crate::attempt::{Bench, Done, Inputs, Lookup, Message, Missed, Task};
 use crate::error::Failure;
 use crate::inflight::{Inflight, Role};
 use crate::mailbox::{Mailbox, Woken};
@@ -167,14 +167,12 @@ impl<'a, W: Worker> Schedule<'a, W> {
     fn accept(&mut self, message: Message<W::Output, W::Error>) {
         match message {
             Message::Done(ix, done) => self.finish(ix, done),
-            Message::Missed(ix, inputs, keys) => match self.inflight.enter(&keys.content, ix) {
-                Role::Follower => self.set(ix, State::Keyed(inputs, keys)),
-                Role::Leader => {
-                    let lookup = self.lookup(ix);
-                    self.set(ix, State::Running(Arc::clone(&keys)));
-                    self.missed
-                        .push_back(Task::Perform(ix, inputs, keys, lookup));
+            Message::Missed(ix, missed) => match self.inflight.enter(&missed.keys.content, ix) {
+                Role::Leader if self.bench.plan.is_forced(ix) => {
+                    self.perform(ix, missed, Lookup::Forbidden);
                 }
+                Role::Leader | Role::Late => self.perform(ix, missed, Lookup::Allowed),
+                Role::Follower => self.set(ix, State::Keyed(missed)),
             },
             Message::Failed(ix, failure) => self.fail(ix, failure),
         }
@@ -200,12 +198,14 @@ impl<'a, W: Worker> Schedule<'a, W> {
     ///
     /// Also when it is forced: that result is of this solve.
     fn release(&mut self, follower: VertexIx) {
-        let state = self.states.insert(follower, State::Keying);
-        if let Some(State::Keyed(inputs, keys)) = state {
-            self.set(follower, State::Running(Arc::clone(&keys)));
-            let task = Task::Perform(follower, inputs, keys, Lookup::Allowed);
-            self.missed.push_back(task);
+        if let Some(State::Keyed(missed)) = self.states.insert(follower, State::Keying) {
+            self.perform(follower, missed, Lookup::Allowed);
         }
+    }
+
+    fn perform(&mut self, ix: VertexIx, missed: Missed<W::Output>, lookup: Lookup) {
+        self.set(ix, State::Running(Arc::clone(&missed.keys)));
+        self.missed.push_back(Task::Perform(ix, missed, lookup));
     }
 
     fn fail(&mut self, ix: VertexIx, failure: Failure<W::Error>) {
@@ -239,14 +239,6 @@ impl<'a, W: Worker> Schedule<'a, W> {
             Effort::Digest
         } else {
             Effort::Lookup
-        }
-    }
-
-    fn lookup(&self, ix: VertexIx) -> Lookup {
-        if self.bench.plan.is_forced(ix) {
-            Lookup::Forbidden
-        } else {
-            Lookup::Allowed
         }
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::CacheKey;
-use crate::attempt::{Done, Inputs, Keys};
+use crate::attempt::{Done, Missed};
+use crate::keying::Keys;
 
 /// Where a vertex stands.
 pub(crate) enum State<O> {
@@ -12,8 +13,8 @@ pub(crate) enum State<O> {
     /// All inputs have results; it is being keyed and looked up, or queued for that.
     Keying,
     /// Nothing was found. It waits for another vertex that does the same work.
-    Keyed(Arc<Inputs<O>>, Arc<Keys>),
-    /// It is being carried out, or queued for that; under this key unless it is a source.
+    Keyed(Missed<O>),
+    /// It is being carried out, or queued for that.
     Running(Arc<Keys>),
     /// It has a result.
     Done(Done<O>),
