@@ -5,9 +5,15 @@
 
 pub mod ast;
 pub mod diagnostic;
+pub mod expand;
+mod input;
 pub mod instruction;
+pub mod json_array;
+pub mod keyword;
 pub mod line;
+pub mod quote;
 pub mod source;
+mod suggest;
 pub mod word;
 
 pub use ast::{Directives, Dockerfile, Header, InlineFile, Instruction, Parsed, Stage};
