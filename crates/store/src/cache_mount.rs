@@ -1,0 +1,257 @@
+//! Directories that RUN steps keep between builds, and who may use one at a time.
+//!
+//! A cache mount has *slots*: directories with a lock each. `shared` and `locked` users meet in the
+//! first; a `private` user takes the first one that is idle, or a new one.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rbuild_oci::Digest;
+use rbuild_progress::CancelToken;
+
+use crate::layout::write_replacing;
+use crate::lock::{self, Mode};
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// Who else may use a cache mount meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sharing {
+    /// Anybody.
+    Shared,
+    /// Nobody: others wait.
+    Locked,
+    /// Nobody: others get a directory of their own.
+    Private,
+}
+
+/// A cache mount by name, not yet in use.
+#[derive(Debug)]
+pub struct CacheMount {
+    dir: PathBuf,
+    deleter: crate::tree::Deleter,
+}
+
+/// A cache mount in use; others may have it when this is dropped, as its sharing says.
+#[derive(Debug)]
+#[must_use = "dropping it lets others use the directory"]
+pub struct MountedCache {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl MountedCache {
+    /// The directory to mount.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl CacheMount {
+    /// Waits until the directory may be used.
+    ///
+    /// `fill` gets a new directory, empty, mode 0755, to set owner, mode and first content; it is called
+    /// once per directory, before anybody uses it, and again if it failed or was killed.
+    pub fn mount(
+        &self,
+        sharing: Sharing,
+        cancel: &CancelToken,
+        fill: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<MountedCache> {
+        let (slot, lock) = match sharing {
+            Sharing::Shared => (
+                0,
+                lock::wait(&self.slot_file(0, "lock"), Mode::Shared, cancel)?,
+            ),
+            Sharing::Locked => (
+                0,
+                lock::wait(&self.slot_file(0, "lock"), Mode::Exclusive, cancel)?,
+            ),
+            Sharing::Private => self.idle_slot(cancel)?,
+        };
+        let path = self.slot_file(slot, "data");
+        let ready = self.slot_file(slot, "ready");
+        if !ready.exists() {
+            // Shared users hold no lock against each other.
+            let _filling = lock::wait(&self.slot_file(slot, "fill"), Mode::Exclusive, cancel)?;
+            if !ready.exists() {
+                self.fill_new(&path, fill)?;
+                // Filled in place and marked, rather than renamed: a directory whose owner `fill` has
+                // changed cannot be moved by an unprivileged process.
+                write_replacing(&ready, b"")?;
+            }
+        }
+        Ok(MountedCache { path, _lock: lock })
+    }
+
+    fn fill_new(&self, path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+        match self.deleter.delete(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("delete", path, error));
+            }
+            _ => {}
+        }
+        DirBuilder::new()
+            .mode(0o755)
+            .create(path)
+            .map_err(Error::at("create", path))?;
+        // The process's umask shall not show in what a step sees.
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(path, mode).map_err(Error::at("change mode of", path))?;
+        fill(path).map_err(Error::at("fill", path))
+    }
+
+    fn idle_slot(&self, cancel: &CancelToken) -> Result<(u32, File)> {
+        for slot in 0.. {
+            cancel.check()?;
+            if let Some(lock) = lock::try_take(&self.slot_file(slot, "lock"), Mode::Exclusive)? {
+                return Ok((slot, lock));
+            }
+        }
+        unreachable!("there are fewer users than numbers")
+    }
+
+    fn slot_file(&self, slot: u32, kind: &str) -> PathBuf {
+        self.dir.join(format!("{slot}.{kind}"))
+    }
+}
+
+impl Store {
+    /// Returns the cache mount named `id`, making it if there is none.
+    pub fn cache_mount(&self, id: &str) -> Result<CacheMount> {
+        // Hashed: an id is any text, often a path.
+        let dir = self
+            .layout
+            .caches()
+            .join(Digest::sha256_of(id.as_bytes()).hex());
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::io("create", &dir, error));
+            }
+            _ => {}
+        }
+        let name = dir.join("id");
+        if !name.exists() {
+            write_replacing(&name, id.as_bytes())?;
+        }
+        Ok(CacheMount {
+            dir,
+            deleter: self.deleter.clone(),
+        })
+    }
+
+    /// Removes the idle directories of the cache mount named `id`; tells whether all were idle.
+    pub fn remove_cache_mount(&self, id: &str) -> Result<bool> {
+        let mount = self.cache_mount(id)?;
+        let mut all_idle = true;
+        for slot in 0.. {
+            let data = mount.slot_file(slot, "data");
+            if !mount.slot_file(slot, "lock").exists() {
+                break;
+            }
+            match lock::try_take(&mount.slot_file(slot, "lock"), Mode::Exclusive)? {
+                None => all_idle = false,
+                Some(_idle) => {
+                    // The mark first: without it the rest counts as not filled.
+                    fs::remove_file(mount.slot_file(slot, "ready")).ok();
+                    match self.deleter.delete(&data) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                            return Err(Error::io("delete", &data, error));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(all_idle)
+    }
+
+    /// Lists the ids of all cache mounts, sorted.
+    pub fn cache_mounts(&self) -> Result<Vec<String>> {
+        let dir = self.layout.caches();
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(Error::at("list", &dir))? {
+            let path = entry.map_err(Error::at("list", &dir))?.path();
+            // Without a name: being made by another process.
+            ids.extend(fs::read_to_string(path.join("id")));
+        }
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[test]
+    fn shared_users_meet_and_fill_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let cancel = CancelToken::new();
+        let first = store.cache_mount("/root/.cache").unwrap();
+        let a = first
+            .mount(Sharing::Shared, &cancel, |path| {
+                fs::write(path.join("f"), "1")
+            })
+            .unwrap();
+        let fill = |_: &Path| -> io::Result<()> { panic!("filled twice") };
+        let b = store
+            .cache_mount("/root/.cache")
+            .unwrap()
+            .mount(Sharing::Shared, &cancel, fill)
+            .unwrap();
+        assert_eq!(a.path(), b.path());
+        assert_eq!(fs::read(b.path().join("f")).unwrap(), b"1");
+        assert_eq!(store.cache_mounts().unwrap(), ["/root/.cache"]);
+        assert!(!store.remove_cache_mount("/root/.cache").unwrap());
+        drop((a, b));
+        assert!(store.remove_cache_mount("/root/.cache").unwrap());
+        let c = first.mount(Sharing::Shared, &cancel, none).unwrap();
+        assert!(!c.path().join("f").exists());
+    }
+
+    #[test]
+    fn locked_users_wait_and_private_ones_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let cancel = CancelToken::new();
+        let mount = store.cache_mount("x").unwrap();
+        let locked = mount.mount(Sharing::Locked, &cancel, none).unwrap();
+        let private = mount.mount(Sharing::Private, &cancel, none).unwrap();
+        assert_ne!(locked.path(), private.path());
+        cancel.cancel();
+        assert!(matches!(
+            mount.mount(Sharing::Locked, &cancel, none),
+            Err(Error::Cancelled(_))
+        ));
+        let cancel = CancelToken::new();
+        let first = locked.path().to_path_buf();
+        drop(locked);
+        assert_eq!(
+            mount.mount(Sharing::Private, &cancel, none).unwrap().path(),
+            first
+        );
+    }
+
+    #[test]
+    fn failed_fill_is_done_again_from_scratch() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let cancel = CancelToken::new();
+        let mount = store.cache_mount("x").unwrap();
+        let half = |path: &Path| {
+            fs::write(path.join("half"), "")?;
+            Err(io::Error::other("stopped"))
+        };
+        assert!(mount.mount(Sharing::Shared, &cancel, half).is_err());
+        let mounted = mount.mount(Sharing::Shared, &cancel, none).unwrap();
+        assert_eq!(fs::read_dir(mounted.path()).unwrap().count(), 0);
+    }
+}

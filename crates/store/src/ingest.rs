@@ -1,0 +1,165 @@
+//! Content on its way in: staged, hashed, verified, renamed.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use rbuild_oci::{Algorithm, Digest, DigestWriter, VerifyReader};
+
+use crate::error::explain_full;
+use crate::stage::StagedFile;
+use crate::store::Store;
+use crate::{Error, Object, Result};
+
+/// Bytes gathered before a write to the file.
+const BUFFER: usize = 128 * 1024;
+
+/// Content being written.
+///
+/// Dropped without [`commit`](Ingest::commit), nothing is left behind.
+#[must_use = "dropping it discards the content"]
+pub struct Ingest<'a> {
+    store: &'a Store,
+    staged: StagedFile,
+    path: PathBuf,
+    writer: DigestWriter<BufWriter<File>>,
+}
+
+impl<'a> Ingest<'a> {
+    pub(crate) fn new(store: &'a Store, staged: StagedFile) -> Result<Self> {
+        let path = staged.path().to_path_buf();
+        let file = staged
+            .file()
+            .try_clone()
+            .map_err(Error::at("open", &path))?;
+        let writer = DigestWriter::new(BufWriter::with_capacity(BUFFER, file));
+        Ok(Self {
+            store,
+            staged,
+            path,
+            writer,
+        })
+    }
+
+    /// Bytes written so far.
+    pub fn size_bytes(&self) -> u64 {
+        self.writer.size_bytes()
+    }
+
+    /// Puts the content into the store under its digest; returns digest and size in bytes.
+    ///
+    /// With `expected`, the content must have that digest and gets that name. Content that the store
+    /// has already is dropped. Leased by this store handle until
+    /// [`Store::release_committed`](crate::Store::release_committed).
+    ///
+    /// Errors: [`Error::DigestMismatch`]; nothing is left behind then.
+    pub fn commit(self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
+        let Self {
+            store,
+            staged,
+            path,
+            writer,
+        } = self;
+        let (mut buffer, digest, size_bytes) = writer.finish();
+        buffer.flush().map_err(Error::at("write", &path))?;
+        let name = match expected {
+            Some(expected) if expected.algorithm() == Algorithm::Sha256 && *expected != digest => {
+                return Err(Error::DigestMismatch {
+                    expected: expected.clone(),
+                    found: digest,
+                });
+            }
+            Some(expected) => expected.clone(),
+            None => digest.clone(),
+        };
+        if name.algorithm() != Algorithm::Sha256 {
+            check_other_algorithm(&staged, &name, digest)?;
+        }
+        store.place_blob(staged, &name)?;
+        Ok((name, size_bytes))
+    }
+}
+
+/// Reads the file again to hash it with an algorithm that is not taken on the way, being rare.
+fn check_other_algorithm(staged: &StagedFile, expected: &Digest, found: Digest) -> Result<()> {
+    let mut file = staged.file();
+    file.seek(SeekFrom::Start(0))
+        .map_err(Error::at("seek in", staged.path()))?;
+    match io::copy(
+        &mut VerifyReader::new(file, expected.clone(), None),
+        &mut io::sink(),
+    ) {
+        Ok(_) => Ok(()),
+        // The file just written can be read unless its digest is wrong.
+        Err(_) => Err(Error::DigestMismatch {
+            expected: expected.clone(),
+            found,
+        }),
+    }
+}
+
+impl Write for Ingest<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.writer
+            .write(buf)
+            .map_err(|error| explain_full(&self.path, error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer
+            .flush()
+            .map_err(|error| explain_full(&self.path, error))
+    }
+}
+
+impl fmt::Debug for Ingest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingest")
+            .field("path", &self.path)
+            .field("size_bytes", &self.size_bytes())
+            .finish()
+    }
+}
+
+impl Store {
+    /// Begins to take in content of an unknown digest.
+    pub fn ingest(&self) -> Result<Ingest<'_>> {
+        Ingest::new(self, self.stage_file()?)
+    }
+
+    /// Puts a staged file into the store as the blob `digest`.
+    ///
+    /// For content that was hashed while it was written, by this process or by the one that was given
+    /// the descriptor: the caller vouches that `digest` is that of exactly the file's bytes.
+    pub fn commit_blob(&self, staged: StagedFile, digest: &Digest) -> Result<()> {
+        self.place_blob(staged, digest)
+    }
+
+    /// Takes in bytes at hand.
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::sha256_of(bytes);
+        let object = Object::Blob(digest.clone());
+        if !self.has_blob(&digest) || !self.lease_committed(object)? {
+            let staged = self.stage_file()?;
+            staged
+                .file()
+                .write_all(bytes)
+                .map_err(Error::at("write", staged.path()))?;
+            self.place_blob(staged, &digest)?;
+        }
+        Ok(digest)
+    }
+
+    fn place_blob(&self, staged: StagedFile, digest: &Digest) -> Result<()> {
+        let object = Object::Blob(digest.clone());
+        let target = self.layout.blob(digest);
+        self.commit_leased(object, || {
+            if target.exists() {
+                Ok(())
+            } else {
+                staged.rename_to(&target)
+            }
+        })
+    }
+}

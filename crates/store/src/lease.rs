@@ -1,0 +1,156 @@
+//! Names of objects in use: what a living process has written down here is not collected.
+//!
+//! A lease is a file of names that its holder keeps locked. Names are added under the shared lock of
+//! the collector (`gc`), which holds it alone: an object is either seen as leased, or gone before the
+//! holder was told that it has it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::layout::Layout;
+use crate::lock::{self, Mode};
+use crate::session::{LiveFile, random_hex};
+use crate::store::Store;
+use crate::{Error, Object, Result};
+
+/// Keeps objects from collection while held.
+#[derive(Debug)]
+#[must_use = "dropping the lease lets the objects be collected"]
+pub struct Lease {
+    layout: Layout,
+    live: LiveFile,
+    names: Mutex<BTreeSet<Object>>,
+}
+
+impl Lease {
+    /// Begins a lease on nothing.
+    pub(crate) fn begin(layout: &Layout) -> Result<Self> {
+        let _collector_waits = lock::brief(&gc_lock(layout), Mode::Shared)?;
+        let live = LiveFile::create(layout.leases().join(random_hex::<12>()?))?;
+        Ok(Self {
+            layout: layout.clone(),
+            live,
+            names: Mutex::default(),
+        })
+    }
+
+    /// Adds an object; tells whether the store has it.
+    ///
+    /// If it does, it stays at least until the lease is dropped.
+    pub fn add(&self, object: &Object) -> Result<bool> {
+        let _collector_waits = lock::brief(&gc_lock(&self.layout), Mode::Shared)?;
+        self.write_down(object)?;
+        Ok(path_of(&self.layout, object).exists())
+    }
+
+    /// Writes the name down; the caller holds the collector's lock.
+    pub(crate) fn write_down(&self, object: &Object) -> Result<()> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.contains(object) {
+            return Ok(());
+        }
+        let line = format!("{object}\n");
+        (&self.live.file)
+            .write_all(line.as_bytes())
+            .map_err(Error::at("write", &self.live.path))?;
+        names.insert(object.clone());
+        Ok(())
+    }
+}
+
+/// Reads the names in all leases of living processes and removes the leases of dead ones.
+///
+/// The caller holds the collector's lock alone.
+pub(crate) fn leased(layout: &Layout) -> Result<BTreeSet<Object>> {
+    let dir = layout.leases();
+    let mut all = BTreeSet::new();
+    for entry in fs::read_dir(&dir).map_err(Error::at("list", &dir))? {
+        let path = entry.map_err(Error::at("list", &dir))?.path();
+        if LiveFile::take_over(&path)?.is_none() {
+            // Gone since it was listed: its holder is done with the objects.
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            all.extend(text.lines().filter_map(Object::parse));
+        }
+    }
+    Ok(all)
+}
+
+pub(crate) fn gc_lock(layout: &Layout) -> PathBuf {
+    layout.locks().join("gc")
+}
+
+fn path_of(layout: &Layout, object: &Object) -> PathBuf {
+    match object {
+        Object::Blob(digest) => layout.blob(digest),
+        Object::Tree(id) => layout.tree(id),
+    }
+}
+
+impl Store {
+    /// Begins a lease on `objects`; tells also which of them the store lacks.
+    pub fn lease(&self, objects: &[Object]) -> Result<(Lease, Vec<Object>)> {
+        let lease = Lease::begin(&self.layout)?;
+        let mut missing = Vec::new();
+        for object in objects {
+            let there = lease.add(object)? || self.rescue(object)?;
+            if !there {
+                missing.push(object.clone());
+            }
+        }
+        Ok((lease, missing))
+    }
+
+    /// Ends the lease on everything that was committed through this handle.
+    ///
+    /// For whoever keeps a handle for long: call it when a build is done and its records are written.
+    pub fn release_committed(&self) {
+        *self
+            .committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Leases an object that is there already; tells whether it still is.
+    pub(crate) fn lease_committed(&self, object: Object) -> Result<bool> {
+        let mut there = false;
+        let path = path_of(&self.layout, &object);
+        self.commit_leased(object, || {
+            there = path.exists();
+            Ok(())
+        })?;
+        Ok(there)
+    }
+
+    /// Runs `commit` with `object` leased by this handle and the collector kept out.
+    pub(crate) fn commit_leased(
+        &self,
+        object: Object,
+        commit: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let lease = self.own_lease()?;
+        let _collector_waits = lock::brief(&gc_lock(&self.layout), Mode::Shared)?;
+        lease.write_down(&object)?;
+        commit()
+    }
+
+    fn own_lease(&self) -> Result<Arc<Lease>> {
+        let mut lease = self
+            .committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*lease {
+            Some(lease) => Ok(lease.clone()),
+            None => Ok(lease.insert(Arc::new(Lease::begin(&self.layout)?)).clone()),
+        }
+    }
+
+    fn rescue(&self, object: &Object) -> Result<bool> {
+        match object {
+            Object::Blob(digest) => self.rescue_blob(digest),
+            Object::Tree(_) => Ok(false),
+        }
+    }
+}
