@@ -117,7 +117,8 @@ impl Layout {
             let name = entry.map_err(Error::at("list", &self.root))?.file_name();
             let name = name.to_string_lossy();
             let ours = DIRS.contains(&&*name) || name.starts_with("format") || name == "lost+found";
-            if !ours {
+            // With a format file by now, another process has just made the store and uses it.
+            if !ours && self.format()?.is_none() {
                 return Err(Error::NotAStore {
                     path: self.root.clone(),
                 });

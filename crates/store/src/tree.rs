@@ -71,11 +71,15 @@ impl Store {
         let target = self.checked_tree(id)?;
         let source = staged.path().join(sub);
         self.commit_leased(Object::Tree(id.to_owned()), || {
-            // Renaming onto an empty directory would replace it.
-            if target.exists() {
-                return Ok(());
+            // Looked at first, since renaming onto an empty directory would replace it; and after, since
+            // another process may commit the same tree between.
+            match target.exists() {
+                true => Ok(()),
+                false => match fs::rename(&source, &target) {
+                    Err(_) if target.exists() => Ok(()),
+                    renamed => renamed.map_err(Error::at("rename to", &target)),
+                },
             }
-            fs::rename(&source, &target).map_err(Error::at("rename to", &target))
         })?;
         Ok(target)
     }

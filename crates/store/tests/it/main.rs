@@ -2,6 +2,9 @@
 //!
 //! The test binary starts itself again as the other processes; what such a child does is in `child`.
 
+// Helpers of tests may unwrap as tests may; the lint knows only test functions.
+#![allow(clippy::unwrap_used)]
+
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -80,7 +83,7 @@ fn work_of_a_killed_process_is_taken_over() {
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| store.work_lock("work", &cancel).unwrap());
         child.kill().unwrap();
-        waiter.join().unwrap();
+        let _lock = waiter.join().unwrap();
     });
     child.wait().unwrap();
 }
