@@ -3,7 +3,7 @@
 //! A cache mount has *slots*: directories with a lock each. `shared` and `locked` users meet in the
 //! first; a `private` user takes the first one that is idle, or a new one.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
 
 use crate::layout::write_replacing;
-use crate::lock::{self, Mode};
+use crate::lock::{self, Flock, Mode};
 use crate::store::Store;
 use crate::{Error, Result};
 
@@ -39,7 +39,7 @@ pub struct CacheMount {
 #[must_use = "dropping it lets others use the directory"]
 pub struct MountedCache {
     path: PathBuf,
-    _lock: File,
+    _lock: Flock,
 }
 
 impl MountedCache {
@@ -103,7 +103,7 @@ impl CacheMount {
         fill(path).map_err(Error::at("fill", path))
     }
 
-    fn idle_slot(&self, cancel: &CancelToken) -> Result<(u32, File)> {
+    fn idle_slot(&self, cancel: &CancelToken) -> Result<(u32, Flock)> {
         for slot in 0.. {
             cancel.check()?;
             if let Some(lock) = lock::try_take(&self.slot_file(slot, "lock"), Mode::Exclusive)? {

@@ -1,7 +1,7 @@
 //! Removal of objects. What to remove is decided above; that nothing in use goes is seen to here.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
 
 use crate::lease::{gc_lock, leased};
-use crate::lock::{self, Mode};
+use crate::lock::{self, Flock, Mode};
 use crate::stage::StagedDir;
 use crate::store::Store;
 use crate::{Error, Object, Result};
@@ -19,7 +19,7 @@ use crate::{Error, Object, Result};
 #[must_use = "dropping it ends the right to remove"]
 pub struct GcLock {
     leased: BTreeSet<Object>,
-    _file: File,
+    _file: Flock,
 }
 
 impl GcLock {

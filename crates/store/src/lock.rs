@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 #[must_use = "dropping the lock lets others begin the same work"]
 pub struct WorkLock {
     path: PathBuf,
-    _file: File,
+    _held: Flock,
 }
 
 impl WorkLock {
@@ -44,7 +44,7 @@ impl WorkLock {
                 Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
                     return Ok(Some(Self {
                         path: path.to_path_buf(),
-                        _file: file,
+                        _held: Flock(file),
                     }));
                 }
                 Ok(_) => {}
@@ -62,6 +62,19 @@ impl Drop for WorkLock {
     }
 }
 
+/// A file held locked.
+///
+/// Unlocked on drop rather than by closing: a child that another thread is just starting holds a copy
+/// of every descriptor until its exec, and would keep the lock for that long.
+#[derive(Debug)]
+pub(crate) struct Flock(File);
+
+impl Drop for Flock {
+    fn drop(&mut self) {
+        self.0.unlock().ok();
+    }
+}
+
 /// How a lock is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -72,29 +85,29 @@ pub(crate) enum Mode {
 }
 
 /// Takes a lock that is only ever held for moments; its file is never removed.
-pub(crate) fn brief(path: &Path, mode: Mode) -> Result<File> {
+pub(crate) fn brief(path: &Path, mode: Mode) -> Result<Flock> {
     let file = open(path)?;
     let taken = match mode {
         Mode::Shared => file.lock_shared(),
         Mode::Exclusive => file.lock(),
     };
     taken.map_err(Error::at("lock", path))?;
-    Ok(file)
+    Ok(Flock(file))
 }
 
 /// Waits for a lock that may be held for long; its file is never removed.
-pub(crate) fn wait(path: &Path, mode: Mode, cancel: &CancelToken) -> Result<File> {
+pub(crate) fn wait(path: &Path, mode: Mode, cancel: &CancelToken) -> Result<Flock> {
     let file = open(path)?;
     retry(cancel, || {
         try_lock(&file, path, mode).map(|taken| taken.then_some(()))
     })?;
-    Ok(file)
+    Ok(Flock(file))
 }
 
 /// Takes a lock unless somebody holds it; its file is never removed.
-pub(crate) fn try_take(path: &Path, mode: Mode) -> Result<Option<File>> {
+pub(crate) fn try_take(path: &Path, mode: Mode) -> Result<Option<Flock>> {
     let file = open(path)?;
-    Ok(try_lock(&file, path, mode)?.then_some(file))
+    Ok(try_lock(&file, path, mode)?.then_some(Flock(file)))
 }
 
 fn try_lock(file: &File, path: &Path, mode: Mode) -> Result<bool> {

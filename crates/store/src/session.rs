@@ -70,6 +70,8 @@ impl Drop for LiveFile {
         if !self.keep {
             fs::remove_file(&self.path).ok();
         }
+        // Not left to closing: see `lock::Flock`.
+        self.file.unlock().ok();
     }
 }
 

@@ -31,6 +31,7 @@ fn child() {
         "half" => half(&store),
         "busy" => busy(&store),
         "lease" => lease(&store),
+        "fill" => fill(&store),
         other => panic!("no such duty: {other}"),
     }
 }
@@ -55,6 +56,21 @@ fn lease(store: &Store) {
     assert!(missing.is_empty());
     wait_for_the_end();
     drop(lease);
+}
+
+/// Fills the disk; in a process that starts no others, which would keep removed files for a moment.
+fn fill(store: &Store) {
+    let mut ingest = store.ingest().unwrap();
+    let chunk = [0; 64 * 1024];
+    let error = (0..64)
+        .find_map(|_| ingest.write_all(&chunk).err())
+        .expect("the disk is smaller");
+    assert!(error.to_string().contains("rbuild prune"), "{error}");
+    drop(ingest);
+    let error = store.put_blob(&[1; 4 * 1024 * 1024]).unwrap_err();
+    assert!(error.is_disk_full(), "{error}");
+    // Dropped, so there is room again.
+    store.put_blob(b"small").unwrap();
 }
 
 /// Does the same work as its siblings at the same time.

@@ -248,18 +248,12 @@ fn full_disk_is_named() {
     let Some(_disk) = SmallDisk::mount(dir.path()) else {
         return;
     };
-    let store = Store::open(dir.path()).unwrap();
-    let mut ingest = store.ingest().unwrap();
-    let chunk = [0; 64 * 1024];
-    let error = (0..64)
-        .find_map(|_| ingest.write_all(&chunk).err())
-        .expect("the disk is smaller");
-    assert!(error.to_string().contains("rbuild prune"), "{error}");
-    drop(ingest);
-    let error = store.put_blob(&[1; 4 * 1024 * 1024]).unwrap_err();
-    assert!(error.is_disk_full(), "{error}");
-    // Dropped, so there is room again.
-    store.put_blob(b"small").unwrap();
+    let output = start("fill", dir.path()).wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 /// A disk of one megabyte, for tests that need privileges.
