@@ -2,7 +2,6 @@
 
 use crate::diagnostic::{Diagnostic, Phase};
 use crate::instruction::InstructionKind;
-use crate::line::Node;
 use crate::source::{LineRange, Span, Spanned};
 use crate::word::Word;
 
@@ -33,9 +32,6 @@ impl Parsed {
 pub struct Dockerfile {
     /// The parser directives at the top.
     pub directives: Directives,
-    /// Every instruction line in file order, typed or not; the spans of these lines and of the
-    /// text between them cover the file.
-    pub nodes: Vec<Node>,
     /// The ARG instructions before the first FROM.
     pub meta_args: Vec<Instruction>,
     /// The stages in file order.
@@ -51,6 +47,22 @@ pub struct Directives {
     pub syntax: Option<Spanned<String>>,
     /// The whole value of `# check=`.
     pub check: Option<Spanned<String>>,
+}
+
+impl Directives {
+    /// Returns the image reference of the `syntax` directive: its value up to the first space.
+    pub fn syntax_reference(&self) -> Option<&str> {
+        first_word(self.syntax.as_ref())
+    }
+
+    /// Returns the options of the `check` directive: its value up to the first space.
+    pub fn check_options(&self) -> Option<&str> {
+        first_word(self.check.as_ref())
+    }
+}
+
+fn first_word(value: Option<&Spanned<String>>) -> Option<&str> {
+    value.map(|found| found.value.split(' ').next().unwrap_or_default())
 }
 
 impl Default for Directives {
@@ -83,7 +95,7 @@ pub struct Stage {
 }
 
 /// What every instruction has, whatever its kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// The keyword as written.
     pub keyword: Word,
@@ -91,10 +103,26 @@ pub struct Header {
     pub span: Span,
     /// The physical lines, heredoc bodies included.
     pub lines: LineRange,
-    /// The logical line: continuations joined, blanks at both ends removed.
-    pub code: String,
+    /// The logical line: continuations joined, trailing blanks still there.
+    pub original: String,
     /// The comment lines directly above, without `#` and blanks.
     pub comments: Vec<Word>,
+}
+
+impl Header {
+    /// Returns the logical line without blanks at its ends.
+    pub fn code(&self) -> &str {
+        self.original.trim()
+    }
+
+    /// Returns the text after `name ` in the first comment line above that begins so.
+    pub(crate) fn description(&self, name: &str) -> Option<String> {
+        self.comments
+            .iter()
+            .find_map(|line| line.text.strip_prefix(name)?.strip_prefix(' '))
+            .filter(|_| !name.is_empty())
+            .map(str::to_owned)
+    }
 }
 
 /// One typed instruction.
@@ -118,6 +146,8 @@ pub struct InlineFile {
     pub expand: bool,
     /// Whether it was written `<<-`.
     pub chomp: bool,
+    /// The number before `<<`, which only the shell heeds; 0 when there is none.
+    pub descriptor: u64,
     /// The body's place in the file, without the terminator line.
     pub span: Span,
 }

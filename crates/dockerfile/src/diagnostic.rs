@@ -108,6 +108,50 @@ impl Code {
     }
 }
 
+/// What is wrong, before it is known in which lines and phase.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    /// Its stable name.
+    pub(crate) code: Code,
+    /// BuildKit's text.
+    pub(crate) message: String,
+    /// The bytes to point at.
+    pub(crate) span: Span,
+    /// What to do.
+    pub(crate) help: Option<String>,
+}
+
+impl Fault {
+    /// Makes a fault without help.
+    pub(crate) fn new(code: Code, message: impl Into<String>, span: Span) -> Fault {
+        Fault {
+            code,
+            message: message.into(),
+            span,
+            help: None,
+        }
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Fault {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Makes it an error found in this phase, in these lines.
+    pub(crate) fn into_error(self, phase: Phase, lines: LineRange) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            code: self.code,
+            phase,
+            message: self.message,
+            span: self.span,
+            lines,
+            help: self.help,
+        }
+    }
+}
+
 /// One finding: what, where, how bad, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {

@@ -1,5 +1,7 @@
 //! ARG: build arguments with optional defaults.
 
+use super::Request;
+use crate::diagnostic::Fault;
 use crate::word::Word;
 
 /// `ARG name[=default] ...`.
@@ -18,4 +20,30 @@ pub struct ArgPair {
     pub value: Option<Word>,
     /// The description from the comment above (`# NAME text`).
     pub doc: Option<String>,
+}
+
+/// Reads ARG; flags are ignored, as BuildKit does.
+///
+/// Grammar: dockerfile.ebnf#arg
+pub(super) fn arg(request: &mut Request) -> Result<ArgInstruction, Fault> {
+    let words = request.take_words();
+    if words.is_empty() {
+        return Err(request.no_arguments());
+    }
+    let mut args = Vec::with_capacity(words.len());
+    for word in words {
+        let (key, value) = match word.text.find('=') {
+            None => (word, None),
+            Some(0) => return Err(request.blank_name(&word)),
+            Some(equals) => {
+                let part =
+                    |at: std::ops::Range<usize>| Word::new(&word.text[at.clone()], word.place(&at));
+                let value = part(equals + 1..word.text.len());
+                (part(0..equals), Some(value))
+            }
+        };
+        let doc = request.header.description(&key.text);
+        args.push(ArgPair { key, value, doc });
+    }
+    Ok(ArgInstruction { args })
 }

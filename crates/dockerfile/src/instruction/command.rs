@@ -1,6 +1,9 @@
 //! Command lines of RUN, CMD, ENTRYPOINT and HEALTHCHECK: shell form or exec form.
 
+use super::Request;
 use crate::ast::InlineFile;
+use crate::diagnostic::Fault;
+use crate::node::Arguments;
 use crate::word::Word;
 
 /// CMD or ENTRYPOINT.
@@ -28,4 +31,37 @@ pub enum CommandForm {
     Shell,
     /// A JSON array, run as it is.
     Exec,
+}
+
+impl CommandLine {
+    /// Makes a command line of split arguments; nothing at all is the shell form of "".
+    pub(super) fn new(arguments: Arguments, place: &Word, files: Vec<InlineFile>) -> CommandLine {
+        let (form, args) = match arguments {
+            Arguments::Json(args) => (CommandForm::Exec, args),
+            Arguments::Words(words) if !words.is_empty() => (CommandForm::Shell, words),
+            _ => {
+                let empty = Word::new("", place.span);
+                (CommandForm::Shell, vec![empty])
+            }
+        };
+        CommandLine { form, args, files }
+    }
+}
+
+impl Request {
+    /// Takes the arguments as a command.
+    pub(super) fn take_command(&mut self) -> CommandLine {
+        let arguments = std::mem::replace(&mut self.arguments, Arguments::Words(Vec::new()));
+        let files = std::mem::take(&mut self.heredocs);
+        CommandLine::new(arguments, &self.header.keyword, files)
+    }
+}
+
+/// Reads CMD and ENTRYPOINT.
+///
+/// Grammar: dockerfile.ebnf#command
+pub(super) fn command(request: &mut Request) -> Result<CommandInstruction, Fault> {
+    request.flags(&[])?;
+    let command = request.take_command();
+    Ok(CommandInstruction { command })
 }

@@ -1,5 +1,7 @@
 //! WORKDIR.
 
+use super::Request;
+use crate::diagnostic::Fault;
 use crate::word::Word;
 
 /// `WORKDIR path`.
@@ -7,4 +9,13 @@ use crate::word::Word;
 pub struct WorkdirInstruction {
     /// The rest of the line, unexpanded.
     pub path: Word,
+}
+
+/// Reads WORKDIR.
+///
+/// Grammar: dockerfile.ebnf#workdir
+pub(super) fn workdir(request: &mut Request) -> Result<WorkdirInstruction, Fault> {
+    let path = request.take_one()?;
+    request.flags(&[])?;
+    Ok(WorkdirInstruction { path })
 }
