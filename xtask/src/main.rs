@@ -1,2 +1,59 @@
-//! The project's own chores.
-fn main() {}
+//! The project's own chores, run as `cargo xtask NAME`.
+//!
+//! Everything a person or CI does with the repository beyond plain cargo commands is here, in Rust, so
+//! that it is checked like the rest. It uses few crates: it is compiled before anything else can start.
+
+mod apt;
+mod bench;
+mod bootstrap;
+mod conformance;
+mod demo;
+mod host;
+mod judges;
+mod packages;
+mod services;
+mod shell;
+mod test;
+
+use std::env;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask COMMAND
+
+Commands:
+  demo                              build and run a first image on this machine, from nothing
+  test [quick|full]                 set up and run all checks and tests (default: full)
+  conformance [--parse|--build]     compare with the results recorded from BuildKit
+              [--only NAME] [--record]
+  bench [--small] [NAME…]           time the workloads
+  services                          build and run the larger Dockerfiles of testdata/builds
+  judges                            let Docker, skopeo and umoci judge a built image
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.split_first() {
+        Some((&"demo", [])) => demo::demo(),
+        Some((&"test", [])) => test::test(test::Extent::Full),
+        Some((&"test", [extent])) => test::Extent::parse(extent).and_then(test::test),
+        Some((&"conformance", rest)) => {
+            conformance::Options::parse(rest).and_then(|options| conformance::conformance(&options))
+        }
+        Some((&"bench", rest)) => bench::bench(rest),
+        Some((&"services", [])) => services::services(),
+        Some((&"judges", [])) => judges::judges(),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

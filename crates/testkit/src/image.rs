@@ -21,6 +21,8 @@ pub struct Image {
     pub cmd: Vec<String>,
     /// Environment as `NAME=value`.
     pub env: Vec<String>,
+    /// More entries of the config's `config` object, an object.
+    pub more_config: Value,
     /// RFC 3339 time put into the config, so that the same input gives the same digests.
     pub created: String,
 }
@@ -35,6 +37,7 @@ impl Image {
             env: vec![
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
             ],
+            more_config: json!({}),
             created: "1970-01-01T00:00:00Z".to_owned(),
         }
     }
@@ -56,11 +59,15 @@ pub fn write_layout(dir: &Path, image: &Image) -> io::Result<String> {
         ));
     }
     let diff_ids: Vec<_> = layers.iter().map(|layer| layer["digest"].clone()).collect();
+    let mut run_config = json!({ "Env": image.env, "Cmd": image.cmd });
+    for (key, value) in image.more_config.as_object().into_iter().flatten() {
+        run_config[key.as_str()] = value.clone();
+    }
     let config = json!({
         "created": image.created,
         "architecture": architecture(),
         "os": "linux",
-        "config": { "Env": image.env, "Cmd": image.cmd },
+        "config": run_config,
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
         "history": layers.iter().map(|_| json!({
             "created": image.created, "created_by": "root file system"
