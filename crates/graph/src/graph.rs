@@ -147,3 +147,90 @@ fn handle(node: NodeIndex) -> VertexIx {
     // petgraph's default index type is u32, so this never cuts anything off.
     VertexIx(u32::try_from(node.index()).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CopyAction, FileAction, FileOp, InputUse, LocalOp};
+
+    fn local(name: &str) -> Op {
+        Op::Local(LocalOp { name: name.into() })
+    }
+
+    fn copy(base: Option<usize>, input: usize, dest: &str) -> Op {
+        let action = FileAction::Copy(CopyAction {
+            input,
+            sources: vec!["/a".into()],
+            dest: dest.into(),
+            dest_is_dir: false,
+            owner: None,
+            chmod: None,
+            excludes: vec![],
+            parents: false,
+            unpack: false,
+            local: true,
+        });
+        Op::File(FileOp {
+            base,
+            link: false,
+            actions: vec![action],
+        })
+    }
+
+    #[test]
+    fn pruning_keeps_handles_and_order() {
+        let mut builder = GraphBuilder::new();
+        let context = builder.add(local("context"), vec![]);
+        let unused = builder.add(local("unused"), vec![]);
+        let first = builder.add(copy(None, 0, "/x"), vec![context]);
+        let last = builder.add(copy(Some(0), 1, "/y"), vec![first, context]);
+        let graph = builder.finish(&[last]);
+        assert_eq!(graph.topological(), [context, first, last]);
+        assert_eq!(graph.inputs(last), [first, context]);
+        assert_eq!(graph.consumers(context), [first, last]);
+        assert!(graph.get(unused).is_none());
+        assert_eq!(graph.vertex(last).op.input_use(0), InputUse::Chain);
+        assert_eq!(graph.vertex(last).op.input_use(1), InputUse::Files);
+    }
+
+    #[test]
+    fn a_linked_copy_does_not_look_at_its_base() {
+        let Op::File(file) = copy(Some(0), 1, "/x") else {
+            unreachable!("copy makes a file op");
+        };
+        let linked = Op::File(FileOp {
+            link: true,
+            ..file.clone()
+        });
+        assert_eq!(linked.input_use(0), InputUse::Unkeyed);
+        assert_eq!(linked.input_use(1), InputUse::Files);
+        let onto_itself = FileOp {
+            base: Some(1),
+            link: true,
+            ..file
+        };
+        assert_eq!(Op::File(onto_itself).input_use(1), InputUse::Files);
+    }
+
+    #[test]
+    fn nothing_wanted_is_nothing_kept() {
+        let mut builder = GraphBuilder::new();
+        builder.add(local("context"), vec![]);
+        assert!(builder.finish(&[]).is_empty());
+    }
+
+    #[test]
+    fn drawing_names_vertices_and_marks_edges() {
+        let mut builder = GraphBuilder::new();
+        let context = builder.add(local("context"), vec![]);
+        let made = builder.add(copy(None, 0, "/x"), vec![context]);
+        let names = BTreeMap::from([(made, "[1/1] COPY \"a\" /x".to_owned())]);
+        let drawn = builder.finish(&[made]).to_dot(&names);
+        assert!(drawn.contains("v0 [label=\"local context\"];"), "{drawn}");
+        assert!(
+            drawn.contains(r#"v1 [label="[1/1] COPY \"a\" /x\nfile: copy"];"#),
+            "{drawn}"
+        );
+        assert!(drawn.contains("v0 -> v1 [style=dashed];"), "{drawn}");
+    }
+}
