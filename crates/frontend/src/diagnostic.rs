@@ -60,8 +60,6 @@ pub enum Code {
     InvalidEpoch,
     /// A step asks for a right that the build was not given.
     NotEntitled,
-    /// An ONBUILD trigger is not one instruction.
-    InvalidTrigger,
     /// The text is fine, this version cannot do it yet.
     Unsupported,
     /// Lint: an expansion met a name that nothing sets.
@@ -103,7 +101,6 @@ impl Code {
             Code::InvalidVolume => "invalid-volume",
             Code::InvalidEpoch => "invalid-epoch",
             Code::NotEntitled => "not-entitled",
-            Code::InvalidTrigger => "invalid-trigger",
             Code::Unsupported => "unsupported",
             Code::UndefinedVar => "UndefinedVar",
             Code::UndefinedArgInFrom => "UndefinedArgInFrom",

@@ -4,12 +4,27 @@
 //! it asks for by answering [`Lowering::Need`]; the caller finds the answers, adds them to
 //! [`Known`], and calls again, until it gets [`Lowering::Done`] with a [`Plan`].
 
+mod build;
+mod circle;
 mod diagnostic;
+mod epoch;
+mod expand;
+mod go_text;
+mod lower;
+mod named;
 mod need;
+mod path;
 mod plan;
 mod request;
+mod scope;
+mod stage;
+mod state;
+mod step_name;
+mod suggest;
+mod trigger;
 
 pub use diagnostic::{Code, Diagnostic};
+pub use lower::lower;
 pub use need::{ImageAnswer, ImagePlace, ImageQuestion, Known, Lowering, Question};
 pub use plan::{BaseImage, HISTORY_COMMENT, HistoryItem, Plan, PlanResult};
 pub use rbuild_dockerfile::Severity;

@@ -1,0 +1,164 @@
+//! What lowering collects: the graph under construction and the tables beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rbuild_dockerfile::Span;
+use rbuild_graph::{FileOp, GraphBuilder, ImageOp, LocalOp, Op, VertexIx};
+
+use crate::need::{ImageQuestion, Question};
+use crate::{Diagnostic, Plan, PlanResult};
+
+/// The graph under construction and the tables beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Build {
+    graph: GraphBuilder,
+    names: BTreeMap<VertexIx, String>,
+    origins: BTreeMap<VertexIx, Vec<Span>>,
+    stages: BTreeMap<VertexIx, BTreeSet<String>>,
+    no_cache: BTreeSet<VertexIx>,
+    exec_args: BTreeMap<VertexIx, String>,
+    diagnostics: Vec<Diagnostic>,
+    questions: BTreeMap<ImageQuestion, Vec<Span>>,
+}
+
+/// What a vertex is called and where it comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Tag {
+    /// Name for progress.
+    pub(crate) name: String,
+    /// The instruction.
+    pub(crate) span: Span,
+    /// The stage, by label; `None` for what belongs to no stage.
+    pub(crate) stage: Option<String>,
+}
+
+impl Build {
+    /// Adds a vertex; of equal ones the first gives the name, all give their places.
+    pub(crate) fn add(&mut self, op: Op, inputs: Vec<VertexIx>, tag: Tag) -> VertexIx {
+        let ix = self.graph.add(op, inputs);
+        self.names.entry(ix).or_insert(tag.name);
+        let origins = self.origins.entry(ix).or_default();
+        if !origins.contains(&tag.span) {
+            origins.push(tag.span);
+        }
+        if let Some(stage) = tag.stage {
+            self.stages.entry(ix).or_default().insert(stage);
+        }
+        ix
+    }
+
+    /// Adds the layers of an image; `None` when it has none.
+    pub(crate) fn add_image(&mut self, image: ImageOp, tag: Tag) -> Option<VertexIx> {
+        (!image.diff_ids.is_empty()).then(|| self.add(Op::Image(image), Vec::new(), tag))
+    }
+
+    /// Adds a directory of the user's.
+    pub(crate) fn add_local(&mut self, context: &str, tag: Tag) -> VertexIx {
+        let name = context.to_owned();
+        self.add(Op::Local(LocalOp { name }), Vec::new(), tag)
+    }
+
+    /// Adds an empty root, for steps that read from a stage without files.
+    pub(crate) fn add_empty(&mut self, span: Span) -> VertexIx {
+        let op = FileOp {
+            base: None,
+            link: false,
+            actions: Vec::new(),
+        };
+        let tag = Tag {
+            name: "[internal] empty file system".to_owned(),
+            span,
+            stage: None,
+        };
+        self.add(Op::File(op), Vec::new(), tag)
+    }
+
+    /// Marks a vertex that must not be taken from the cache.
+    pub(crate) fn ignore_cache(&mut self, ix: VertexIx) {
+        self.no_cache.insert(ix);
+    }
+
+    /// Remembers the arguments of an exec for messages.
+    pub(crate) fn exec_args(&mut self, ix: VertexIx, text: String) {
+        self.exec_args.entry(ix).or_insert(text);
+    }
+
+    /// Reports a finding, once.
+    pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
+        if !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Asks for an image.
+    pub(crate) fn ask(&mut self, question: &ImageQuestion, span: Span) {
+        let spans = self.questions.entry(question.clone()).or_default();
+        if !spans.contains(&span) {
+            spans.push(span);
+        }
+    }
+
+    /// Whether something was asked.
+    pub(crate) fn has_questions(&self) -> bool {
+        !self.questions.is_empty()
+    }
+
+    /// Whether there is no point in going on.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    /// All errors in file order; empty when there is none.
+    pub(crate) fn take_errors(&mut self) -> Vec<Diagnostic> {
+        let found = std::mem::take(&mut self.diagnostics);
+        let (mut errors, warnings): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(Diagnostic::is_error);
+        self.diagnostics = warnings;
+        errors.sort_by_key(first_place);
+        errors
+    }
+
+    /// All questions; empty when everything is known.
+    pub(crate) fn take_questions(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.questions)
+            .into_iter()
+            .map(|(image, mut origins)| {
+                origins.sort_unstable();
+                Question { image, origins }
+            })
+            .collect()
+    }
+
+    /// Prunes to what the results need and hands everything over.
+    pub(crate) fn finish(self, results: Vec<PlanResult>, source_epoch: Option<i64>) -> Plan {
+        let targets: Vec<VertexIx> = results.iter().filter_map(|result| result.edge).collect();
+        let graph = self.graph.finish(&targets);
+        let mut warnings = self.diagnostics;
+        warnings.sort_by_key(first_place);
+        let mut origins = self.origins;
+        origins.values_mut().for_each(|spans| spans.sort_unstable());
+        let kept = |ix: &VertexIx| graph.get(*ix).is_some();
+        Plan {
+            results,
+            names: keep(self.names, kept),
+            origins: keep(origins, kept),
+            stages: keep(self.stages, kept),
+            no_cache: self.no_cache.into_iter().filter(kept).collect(),
+            exec_args: keep(self.exec_args, kept),
+            source_epoch,
+            warnings,
+            graph,
+        }
+    }
+}
+
+fn keep<T>(
+    table: BTreeMap<VertexIx, T>,
+    kept: impl Fn(&VertexIx) -> bool,
+) -> BTreeMap<VertexIx, T> {
+    table.into_iter().filter(|(ix, _)| kept(ix)).collect()
+}
+
+fn first_place(diagnostic: &Diagnostic) -> u32 {
+    diagnostic.spans.first().map_or(0, |span| span.start)
+}

@@ -1,0 +1,283 @@
+//! COPY and ADD: one layer for each instruction, whatever the number of sources.
+
+use rbuild_dockerfile::instruction::{AddInstruction, CopyInstruction, SourcesAndDest};
+use rbuild_dockerfile::{InlineFile, Word};
+use rbuild_graph::{Chmod, CopyAction, FileAction, FileOp, Op, Owner, WriteAction};
+
+use super::Outcome;
+use super::chmod::parse_chmod;
+use super::owner::parse_owner;
+use super::remote::{Remote, remote};
+use super::stage::{Files, Inputs, StageCx};
+use crate::stage::{Command, Source};
+use crate::{Code, Diagnostic, path};
+
+/// Mode of a here-document that is no `--chmod` given.
+const INLINE_MODE: u32 = 0o644;
+
+/// COPY and ADD under one roof.
+struct Transfer<'i> {
+    keyword: &'static str,
+    files: &'i SourcesAndDest,
+    chown: Option<&'i Word>,
+    chmod: Option<&'i Word>,
+    excludes: &'i [Word],
+    link: bool,
+    parents: bool,
+    unpack: bool,
+}
+
+/// The same with all variables expanded.
+struct Expanded {
+    sources: Vec<String>,
+    contents: Vec<(String, String)>,
+    dest: String,
+    chown: String,
+    chmod: String,
+}
+
+pub(super) fn copy(
+    stage: &mut StageCx<'_, '_>,
+    command: &Command<'_>,
+    copy: &CopyInstruction,
+) -> Outcome {
+    let transfer = Transfer {
+        keyword: "COPY",
+        files: &copy.files,
+        chown: copy.chown.as_ref(),
+        chmod: copy.chmod.as_ref(),
+        excludes: &copy.exclude,
+        link: copy.link,
+        parents: copy.parents,
+        unpack: false,
+    };
+    let expanded = expand(stage, command, &transfer)?;
+    let files = copied_files(stage, command, copy)?;
+    for source in &expanded.sources {
+        let message = match remote(source) {
+            Some(Remote::Git) => "source can't be a git ref for COPY",
+            Some(Remote::Http) => "source can't be a URL for COPY",
+            None => continue,
+        };
+        return Err(Diagnostic::error(
+            Code::InvalidSource,
+            command.span,
+            message,
+        ));
+    }
+    lower(stage, command, &transfer, expanded, files)
+}
+
+fn copied_files(
+    stage: &mut StageCx<'_, '_>,
+    command: &Command<'_>,
+    copy: &CopyInstruction,
+) -> Result<Option<Files>, Diagnostic> {
+    let source = command.sources.first().copied().flatten();
+    if copy.files.sources.is_empty() {
+        return Ok(None);
+    }
+    stage.files(source, command).map(Some).map_err(|missing| {
+        let from = match (source, &copy.from) {
+            (Some(Source::Stage(_)), Some(from)) => from.text.clone(),
+            _ => missing,
+        };
+        let message = format!(
+            "cannot copy from stage {}, it needs to be defined before current stage {}",
+            rbuild_dockerfile::quote::go_quote(&from),
+            rbuild_dockerfile::quote::go_quote(&stage.stage.label),
+        );
+        Diagnostic::error(Code::StageOrder, command.span, message)
+    })
+}
+
+pub(super) fn add(
+    stage: &mut StageCx<'_, '_>,
+    command: &Command<'_>,
+    add: &AddInstruction,
+) -> Outcome {
+    let transfer = Transfer {
+        keyword: "ADD",
+        files: &add.files,
+        chown: add.chown.as_ref(),
+        chmod: add.chmod.as_ref(),
+        excludes: &add.exclude,
+        link: add.link,
+        parents: false,
+        unpack: add.unpack.unwrap_or(true),
+    };
+    let expanded = expand(stage, command, &transfer)?;
+    let invalid = |message| Diagnostic::error(Code::InvalidSource, command.span, message);
+    let checksum = match &add.checksum {
+        Some(word) => stage.expand(word, command)?,
+        None => String::new(),
+    };
+    if !checksum.is_empty() && expanded.sources.len() != 1 {
+        return Err(invalid("checksum can't be specified for multiple sources"));
+    }
+    for source in &expanded.sources {
+        let what = match remote(source) {
+            Some(Remote::Git) => "ADD from a git repository",
+            Some(Remote::Http) => "ADD from a URL",
+            None => continue,
+        };
+        let message = format!("not supported yet by this version: {what}");
+        let error = Diagnostic::error(Code::Unsupported, command.span, message);
+        return Err(error.with_help("Fetch it beforehand, or in a RUN with a pinned checksum."));
+    }
+    if !checksum.is_empty() {
+        return Err(invalid("checksum requires HTTP(S) or Git sources"));
+    }
+    let files = match expanded.sources.is_empty() {
+        true => None,
+        false => stage.files(None, command).ok(),
+    };
+    lower(stage, command, &transfer, expanded, files)
+}
+
+fn expand(
+    stage: &mut StageCx<'_, '_>,
+    command: &Command<'_>,
+    transfer: &Transfer<'_>,
+) -> Result<Expanded, Diagnostic> {
+    let mut option = |word: Option<&Word>| match word {
+        Some(word) => stage.expand(word, command),
+        None => Ok(String::new()),
+    };
+    let chown = option(transfer.chown)?;
+    let chmod = option(transfer.chmod)?;
+    let mut sources = Vec::with_capacity(transfer.files.sources.len());
+    for word in &transfer.files.sources {
+        sources.push(stage.expand(word, command)?);
+    }
+    let dest = stage.expand(&transfer.files.dest, command)?;
+    let mut contents = Vec::with_capacity(transfer.files.contents.len());
+    for file in &transfer.files.contents {
+        contents.push((file.name.clone(), body(stage, command, file)?));
+    }
+    Ok(Expanded {
+        sources,
+        contents,
+        dest,
+        chown,
+        chmod,
+    })
+}
+
+fn body(
+    stage: &mut StageCx<'_, '_>,
+    command: &Command<'_>,
+    file: &InlineFile,
+) -> Result<String, Diagnostic> {
+    if file.expand {
+        stage.expand_body(&file.data, command)
+    } else {
+        Ok(file.data.clone())
+    }
+}
+
+fn lower(
+    stage: &mut StageCx<'_, '_>,
+    command: &Command<'_>,
+    transfer: &Transfer<'_>,
+    expanded: Expanded,
+    files: Option<Files>,
+) -> Outcome {
+    let chmod = parse_chmod(&expanded.chmod)
+        .map_err(|message| Diagnostic::error(Code::InvalidChmod, command.span, message))?;
+    let owner = parse_owner(&expanded.chown);
+    let mut inputs = Inputs::default();
+    let base = stage.root_input(&mut inputs);
+    let mut actions = Vec::new();
+    if let Some(files) = files {
+        let from = (inputs.position(files.vertex), files);
+        let copy = copy_action(stage, transfer, &expanded, from, (&owner, &chmod));
+        actions.push(FileAction::Copy(copy));
+    }
+    for (name, data) in &expanded.contents {
+        actions.push(FileAction::Write(WriteAction {
+            path: name.clone(),
+            dest: path::join(stage.state.workdir(), &expanded.dest),
+            dest_is_dir: path::names_directory(&expanded.dest),
+            data: data.clone().into_bytes(),
+            mode: INLINE_MODE,
+            owner: owner.clone(),
+            chmod: chmod.clone(),
+        }));
+    }
+    let op = FileOp {
+        base,
+        // On an empty root the two ways come to the same, so they share their records.
+        link: transfer.link && chmod.is_none() && base.is_some(),
+        actions,
+    };
+    let name = stage.step_name(command);
+    let tag = stage.tag(name, command);
+    let vertex = stage.build.add(Op::File(op), inputs.into_list(), tag);
+    if stage.ignores_cache() {
+        stage.build.ignore_cache(vertex);
+    }
+    stage.state.commit(created_by(transfer, &expanded), vertex);
+    Ok(())
+}
+
+fn copy_action(
+    stage: &StageCx<'_, '_>,
+    transfer: &Transfer<'_>,
+    expanded: &Expanded,
+    (input, files): (usize, Files),
+    (owner, chmod): (&Option<Owner>, &Option<Chmod>),
+) -> CopyAction {
+    let source = |text: &String| match transfer.parents {
+        true => parents_source(text),
+        false => path::absolute(text),
+    };
+    CopyAction {
+        input,
+        sources: expanded.sources.iter().map(source).collect(),
+        dest: path::join(stage.state.workdir(), &expanded.dest),
+        dest_is_dir: transfer.parents || path::names_directory(&expanded.dest),
+        owner: owner.clone(),
+        chmod: chmod.clone(),
+        excludes: transfer
+            .excludes
+            .iter()
+            .map(|word| word.text.clone())
+            .collect(),
+        parents: transfer.parents,
+        unpack: transfer.unpack,
+        local: files.local,
+    }
+}
+
+/// Cleans both halves of a `--parents` source and keeps the pivot between them.
+fn parents_source(text: &str) -> String {
+    match text.split_once("/./") {
+        Some((start, kept)) => {
+            let start = path::absolute(start);
+            let start = start.trim_end_matches('/');
+            format!("{start}/.{}", path::absolute(kept))
+        }
+        None => path::absolute(text),
+    }
+}
+
+/// The history text; sources and destination appear as written, variables expanded.
+fn created_by(transfer: &Transfer<'_>, expanded: &Expanded) -> String {
+    let mut text = transfer.keyword.to_owned();
+    if transfer.parents {
+        text.push_str(" --parents");
+    }
+    for (flag, value) in [("chown", &expanded.chown), ("chmod", &expanded.chmod)] {
+        if !value.is_empty() {
+            text.push_str(&format!(" --{flag}={value}"));
+        }
+    }
+    for source in &expanded.sources {
+        text.push_str(&format!(" {source}"));
+    }
+    for (name, _) in &expanded.contents {
+        text.push_str(&format!(" <<{name}"));
+    }
+    format!("{text} {} # buildkit", expanded.dest)
+}

@@ -1,0 +1,279 @@
+//! The shared conformance cases, where they are at hand: config and history of each image, names
+//! of its steps, and texts of errors that lowering can find.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rbuild_frontend::{ImageAnswer, ImagePlace, ImageQuestion, LowerRequest, NamedContext, Plan};
+use rbuild_graph::{ImageOrigin, Op, Ulimit};
+use rbuild_oci::{Digest, ImageConfig, Platform};
+use serde_json::Value;
+
+use crate::world::lower_with;
+
+/// Images that must come out equal, of those that BuildKit builds.
+const IMAGES: usize = 0;
+/// Cases whose steps must have equal names.
+const NAMES: usize = 0;
+/// Failing cases whose error must have an equal text.
+const ERRORS: usize = 0;
+
+#[derive(Default)]
+struct Tally {
+    built: usize,
+    equal: usize,
+    named: usize,
+    failing: usize,
+    same_error: usize,
+    notes: Vec<String>,
+}
+
+#[test]
+fn cases_give_equal_images() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/build");
+    let Ok(entries) = fs::read_dir(&root) else {
+        println!("no conformance cases at {}", root.display());
+        return;
+    };
+    let bases = bases(&root.join("bases"));
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    let mut tally = Tally::default();
+    for folder in folders {
+        if let Some(case) = Case::read(&folder) {
+            case.judge(&bases, &mut tally);
+        }
+    }
+    for note in &tally.notes {
+        println!("{note}");
+    }
+    println!(
+        "equal: {} of {} images, {} step names; {} of {} errors",
+        tally.equal, tally.built, tally.named, tally.same_error, tally.failing
+    );
+    assert!(tally.equal >= IMAGES, "fewer equal images than before");
+    assert!(tally.named >= NAMES, "fewer equal step names than before");
+    assert!(tally.same_error >= ERRORS, "fewer equal errors than before");
+}
+
+struct Case {
+    name: String,
+    text: String,
+    request: LowerRequest,
+    expect: Value,
+}
+
+impl Case {
+    fn read(folder: &Path) -> Option<Self> {
+        let json = |name: &str| -> Option<Value> {
+            serde_json::from_slice(&fs::read(folder.join(name)).ok()?).ok()
+        };
+        let bytes = fs::read(folder.join("Dockerfile")).ok()?;
+        Some(Self {
+            name: folder.file_name()?.to_string_lossy().into_owned(),
+            text: rbuild_dockerfile::decode(&bytes).into_owned(),
+            request: request(&json("case.json")?),
+            expect: json("expect.json")?,
+        })
+    }
+
+    fn judge(&self, bases: &BTreeMap<String, ImageConfig>, tally: &mut Tally) {
+        let answer = |question: &ImageQuestion| answer(question, bases);
+        let lowered = lower_with(&self.text, &self.request, &answer);
+        if self.expect["ok"] == Value::Bool(true) {
+            tally.built += 1;
+            self.judge_image(lowered, tally);
+        } else {
+            self.judge_error(lowered, tally);
+        }
+    }
+
+    fn judge_image(&self, lowered: Result<Plan, Vec<String>>, tally: &mut Tally) {
+        let name = &self.name;
+        let plan = match lowered {
+            Ok(plan) => plan,
+            Err(errors) => return tally.notes.push(format!("{name}: {}", errors.join("; "))),
+        };
+        let (got, wanted) = (image(&plan), expected(&self.expect));
+        if got == wanted {
+            tally.equal += 1;
+        } else {
+            tally
+                .notes
+                .push(format!("{name}:\n  got    {got}\n  wanted {wanted}"));
+        }
+        let (got, wanted) = (step_names(&plan), self.expect["steps"].clone());
+        if got == wanted {
+            tally.named += 1;
+        } else {
+            tally
+                .notes
+                .push(format!("{name}:\n  got    {got}\n  wanted {wanted}"));
+        }
+    }
+
+    /// Errors of the run time are none of lowering's business and are not counted.
+    fn judge_error(&self, lowered: Result<Plan, Vec<String>>, tally: &mut Tally) {
+        let wanted = self.expect["error"].as_str().unwrap_or_default();
+        match lowered {
+            Ok(_) if is_late(wanted) => {}
+            Ok(_) => {
+                tally.failing += 1;
+                tally
+                    .notes
+                    .push(format!("{}: no error, wanted {wanted}", self.name));
+            }
+            Err(errors) => {
+                tally.failing += 1;
+                if errors.iter().any(|error| error == wanted) {
+                    tally.same_error += 1;
+                } else {
+                    let got = errors.join("; ");
+                    tally
+                        .notes
+                        .push(format!("{}: got {got}, wanted {wanted}", self.name));
+                }
+            }
+        }
+    }
+}
+
+/// Errors that show only when steps run or files are read.
+fn is_late(error: &str) -> bool {
+    let starts = [
+        "process ",
+        "failed to compute cache key",
+        "cannot replace to directory",
+        "cannot copy to non-directory",
+        "secret ",
+        "illegal exclusion pattern",
+    ];
+    starts.iter().any(|start| error.starts_with(start))
+}
+
+fn request(case: &Value) -> LowerRequest {
+    let mut request = LowerRequest::new(Platform::new("linux", "amd64"));
+    let texts = |value: &Value| -> BTreeMap<String, String> {
+        let pairs = value.as_object().into_iter().flatten();
+        pairs
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect()
+    };
+    request.build_args = texts(&case["args"]);
+    request.labels = texts(&case["labels"]);
+    request.target = case["target"]
+        .as_str()
+        .filter(|t| !t.is_empty())
+        .map(str::to_owned);
+    for (name, role) in texts(&case["bases"]) {
+        request.contexts.insert(name, stand_in(&role));
+    }
+    for (name, context) in case["contexts"].as_object().into_iter().flatten() {
+        let kind = match context["base"].as_str() {
+            Some(role) => stand_in(role),
+            None => NamedContext::Local,
+        };
+        request.contexts.insert(name.clone(), kind);
+    }
+    let options = texts(&case["opts"]);
+    if let Some(platform) = options.get("platform") {
+        request.platforms = vec![Platform::parse(platform).expect("a platform")];
+    }
+    if let Some(hostname) = options.get("hostname") {
+        hostname.clone_into(&mut request.hostname);
+    }
+    if let Some(size) = options.get("shm-size") {
+        request.shm_size = size.parse().expect("a size");
+    }
+    if options.contains_key("ulimit") {
+        let (name, soft, hard) = ("nofile".to_owned(), 1062, 1062);
+        request.ulimits = vec![Ulimit { name, soft, hard }];
+    }
+    request
+}
+
+fn stand_in(role: &str) -> NamedContext {
+    NamedContext::Image(format!("stand-in.invalid/{role}"))
+}
+
+fn bases(folder: &Path) -> BTreeMap<String, ImageConfig> {
+    let mut found = BTreeMap::new();
+    for role in ["busybox", "alpine", "debian"] {
+        let Ok(bytes) = fs::read(folder.join(format!("{role}.json"))) else {
+            continue;
+        };
+        let value: Value = serde_json::from_slice(&bytes).expect("a base");
+        let document = serde_json::json!({
+            "architecture": value["platform"]["architecture"],
+            "os": value["platform"]["os"],
+            "config": value["config"],
+            "history": value["history"],
+            "rootfs": {"type": "layers", "diff_ids": value["diff_ids"]},
+        });
+        let config = serde_json::from_value(document).expect("a config");
+        found.insert(role.to_owned(), config);
+    }
+    found
+}
+
+fn answer(question: &ImageQuestion, bases: &BTreeMap<String, ImageConfig>) -> ImageAnswer {
+    let role = match &question.place {
+        ImagePlace::Reference(reference) => reference.path().to_owned(),
+        ImagePlace::Layout { dir, .. } => dir.clone(),
+    };
+    let config = bases.get(&role).cloned().unwrap_or_default();
+    ImageAnswer {
+        manifest: Digest::sha256_of(role.as_bytes()),
+        pinned: None,
+        diff_ids: config.diff_ids().to_vec(),
+        config,
+        origin: ImageOrigin::Registry,
+    }
+}
+
+fn image(plan: &Plan) -> Value {
+    let result = &plan.results[0];
+    let history: Vec<Value> = result
+        .history
+        .iter()
+        .map(|item| {
+            let mut entry = serde_json::json!({
+                "created_by": item.created_by,
+                "comment": item.comment,
+            });
+            if item.layer.is_none() {
+                entry["empty_layer"] = true.into();
+            }
+            entry
+        })
+        .collect();
+    serde_json::json!({
+        "author": result.config.author,
+        "config": result.config.config,
+        "history": history,
+        "platform": result.platform,
+    })
+}
+
+fn expected(expect: &Value) -> Value {
+    let image = &expect["image"];
+    serde_json::json!({
+        "author": image["author"].as_str().unwrap_or_default(),
+        "config": image["config"],
+        "history": image["history"].as_array().cloned().unwrap_or_default(),
+        "platform": image["platform"],
+    })
+}
+
+fn step_names(plan: &Plan) -> Value {
+    let mut names: Vec<&str> = plan
+        .names
+        .iter()
+        .filter(|(ix, _)| matches!(plan.graph.vertex(**ix).op, Op::Exec(_) | Op::File(_)))
+        .map(|(_, name)| name.as_str())
+        .filter(|name| !name.starts_with("[internal]"))
+        .collect();
+    names.sort_unstable();
+    names.into()
+}
