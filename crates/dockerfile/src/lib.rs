@@ -12,6 +12,7 @@
 
 mod argument;
 pub mod ast;
+pub mod check;
 pub mod csv;
 pub mod diagnostic;
 mod directive;
@@ -21,14 +22,16 @@ mod flag;
 pub mod heredoc;
 mod input;
 pub mod instruction;
+pub mod json;
 pub mod json_array;
 pub mod keyword;
 pub mod line;
 mod node;
 mod parse;
+pub mod port;
 pub mod quote;
 pub mod source;
-mod suggest;
+pub mod suggest;
 pub mod word;
 
 pub use ast::{Directives, Dockerfile, Header, InlineFile, Instruction, Parsed, Stage};

@@ -8,7 +8,7 @@ const LONGEST: usize = 64;
 /// Returns the candidate nearest to `word`, when it is near and not `word` itself.
 ///
 /// The first of several equally near ones wins.
-pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     if word.len() > LONGEST || candidates.contains(&word) {
         return None;
     }
@@ -22,7 +22,7 @@ pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
 
 /// As [`nearest`], without regard to case; the answer follows the case of `word` when that is all
 /// lower or all upper, and is lower case otherwise.
-pub(crate) fn nearest_any_case(word: &str, candidates: &[&str]) -> Option<String> {
+pub fn nearest_any_case(word: &str, candidates: &[&str]) -> Option<String> {
     let lower = word.to_lowercase();
     let lowered: Vec<String> = candidates.iter().map(|name| name.to_lowercase()).collect();
     let names: Vec<&str> = lowered.iter().map(String::as_str).collect();
@@ -35,7 +35,7 @@ pub(crate) fn nearest_any_case(word: &str, candidates: &[&str]) -> Option<String
 }
 
 /// Appends the suggestion to a message, as BuildKit does.
-pub(crate) fn with_suggestion(message: String, suggestion: Option<&str>) -> String {
+pub fn with_suggestion(message: String, suggestion: Option<&str>) -> String {
     match suggestion {
         Some(name) => format!("{message} (did you mean {name}?)"),
         None => message,
