@@ -251,7 +251,7 @@ fn blanking_keeps_lengths_and_newlines() {
     assert_eq!(code.len(), text.len());
     assert!(!code.contains("//") && !code.contains("'{'"), "{code}");
     assert!(code.contains("fn f<'a>(x: &'a u8) {}"), "{code}");
-    assert_eq!(code.matches('\n').count(), 2);
+    assert_eq!(code.matches('\n').count(), 3);
 }
 
 #[test]

@@ -81,12 +81,10 @@ fn codes_in(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| {
             let (variant, value) = line.trim().split_once(" => \"")?;
-            let is_code = variant.starts_with("Code::") || variant.starts_with("Self::");
+            let of_code = variant.starts_with("Code::") || variant.starts_with("Self::");
             let value = value.strip_suffix("\",")?;
-            let kebab = value
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b == b'-' || b.is_ascii_digit());
-            (is_code && kebab && value.contains('-')).then(|| value.to_owned())
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+            (of_code && value.bytes().all(plain)).then(|| value.to_owned())
         })
         .collect()
 }
