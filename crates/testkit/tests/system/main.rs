@@ -1,1 +1,15 @@
-//! x
+//! The real program, started as a person would start it, in a directory and a store of its own.
+
+mod bad_input;
+mod context;
+mod first_image;
+mod host;
+mod interrupt;
+mod judges;
+mod kill;
+mod leftovers;
+mod output;
+mod place;
+mod pull;
+mod rootless;
+mod together;
