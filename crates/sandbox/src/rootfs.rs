@@ -1,0 +1,321 @@
+//! A step's root: layers, system mounts, its own mounts, and the move into it.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rbuild_sys::mount::{MountAttributes, Reach, add_attributes};
+use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
+use rustix::process::{fchdir, pivot_root};
+
+use crate::attach::{Depth, attach, attach_aside, clone_of, filesystem, make_read_only};
+use crate::failure::{During, setup};
+use crate::memory::Memory;
+use crate::network::{hosts_file, resolver_file};
+use crate::nursery_main::Rung;
+use crate::overlay::{Mounted, Stack};
+use crate::place::{self, Kind, Owner};
+use crate::spec::{MountSource, MountSpec, Network, StepSpec};
+use crate::stub::{self, Need, Target};
+use crate::system::System;
+use crate::wire::Failure;
+
+/// Longest host file that is passed on.
+const MAX_HOST_FILE: u64 = 1 << 20;
+
+/// apt drops to a user of its own for downloads and checks that it could; with one id it cannot.
+const APT_FILE: &str = "/etc/apt/apt.conf.d/zz-rbuild-single-id";
+const APT_TEXT: &str = "APT::Sandbox::User \"root\";\n";
+
+/// A mount that is made and not yet attached.
+struct Pending {
+    target: PathBuf,
+    mount: OwnedFd,
+    kind: Kind,
+    read_only: bool,
+}
+
+/// Mounts everything for a step; returns its root, attached on top of the old one and not yet entered.
+pub(crate) fn mount(spec: &StepSpec, rung: Rung) -> Result<OwnedFd, Failure> {
+    let mut memory = Memory::new()?;
+    let empty = memory.directory()?;
+    add_attributes(&empty, MountAttributes::READ_ONLY, Reach::Single).ok();
+    let mut pending = own_files(spec, rung, &mut memory)?;
+    let mut wanted: Vec<&MountSpec> = spec.mounts.iter().collect();
+    wanted.sort_by_key(|mount| depth(&mount.target));
+    for mount in wanted {
+        pending.push(prepare(mount, rung, &mut memory)?);
+    }
+    let root = mount_root(spec, rung, &pending)?;
+    let system = System {
+        root: &root,
+        empty: &empty,
+        rung,
+        security: spec.security,
+        shm_size: spec.shm_size,
+        own_network: spec.network == Network::None,
+    };
+    system.mount()?;
+    for mount in &pending {
+        mount.attach(&root)?;
+    }
+    Ok(root)
+}
+
+/// Counts the names in a path.
+fn depth(path: &str) -> usize {
+    path.split('/').filter(|name| !name.is_empty()).count()
+}
+
+/// Prepares the files that every step gets.
+fn own_files(spec: &StepSpec, rung: Rung, memory: &mut Memory) -> Result<Vec<Pending>, Failure> {
+    let resolver = resolver_file(&host_file(c"/etc/resolv.conf")?, spec.network);
+    let hosts = hosts_file(&spec.hostname, &spec.hosts);
+    let mut files = vec![("/etc/resolv.conf", resolver), ("/etc/hosts", hosts)];
+    if rung == Rung::SingleId {
+        files.push((APT_FILE, APT_TEXT.to_owned()));
+    }
+    files
+        .into_iter()
+        .map(|(target, text)| {
+            Ok(Pending {
+                target: target.into(),
+                mount: memory.file(text.as_bytes(), 0o644, Owner { uid: 0, gid: 0 })?,
+                kind: Kind::File,
+                read_only: true,
+            })
+        })
+        .collect()
+}
+
+/// Reads a file of the host; empty if there is none.
+fn host_file(path: &std::ffi::CStr) -> Result<String, Failure> {
+    let top = open(
+        "/",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .during("read host file", "/")?;
+    let bytes = place::read_small(&top, path, MAX_HOST_FILE)
+        .during("read host file", path.to_string_lossy())?;
+    Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+}
+
+/// Makes one of the spec's mounts.
+fn prepare(spec: &MountSpec, rung: Rung, memory: &mut Memory) -> Result<Pending, Failure> {
+    const STAGE: &str = "prepare mount";
+    let target = Path::new(&spec.target);
+    let inside_proc = target.starts_with("/proc");
+    if !target.is_absolute() || inside_proc || depth(&spec.target) == 0 {
+        return Err(setup(
+            STAGE,
+            format!("{}: cannot be a mount target", spec.target),
+        ));
+    }
+    let mut read_only = spec.read_only;
+    let mount = match &spec.source {
+        MountSource::Dir(path) => {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let source = open(path, flags, Mode::empty()).map_err(|errno| match errno {
+                Errno::NOENT => missing(spec, &path.to_string_lossy()),
+                errno => setup(STAGE, format!("{}: {errno}", path.display())),
+            })?;
+            clone_of(&source, Depth::Single).during(STAGE, path.display())?
+        }
+        MountSource::Overlay {
+            lowers,
+            subpath,
+            upper,
+        } => {
+            read_only |= upper.is_none();
+            let top = stacked(lowers, upper.as_ref(), rung, memory)?;
+            let source = place::open_in(&top, subpath).map_err(|errno| match errno {
+                Errno::NOENT | Errno::NOTDIR => missing(spec, subpath),
+                errno => setup(STAGE, format!("{subpath}: {errno}")),
+            })?;
+            clone_of(&source, Depth::Single).during(STAGE, subpath)?
+        }
+        MountSource::Tmpfs { size, mode } => {
+            let mode = format!("{mode:o}");
+            let size = size.map(|size| size.to_string());
+            let mut options = vec![("mode", Some(mode.as_str()))];
+            options.extend(size.as_deref().map(|size| ("size", Some(size))));
+            let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+            filesystem(c"tmpfs", &options, attributes).during(STAGE, &spec.target)?
+        }
+        MountSource::File {
+            bytes,
+            mode,
+            uid,
+            gid,
+        } => {
+            let owner = match rung {
+                Rung::SingleId => Owner { uid: 0, gid: 0 },
+                _ => Owner {
+                    uid: *uid,
+                    gid: *gid,
+                },
+            };
+            memory.file(bytes, *mode, owner)?
+        }
+    };
+    Ok(Pending {
+        target: target.to_owned(),
+        kind: Kind::of(&mount).during(STAGE, &spec.target)?,
+        mount,
+        read_only,
+    })
+}
+
+/// Makes the failure for a source that does not exist.
+fn missing(spec: &MountSpec, path: &str) -> Failure {
+    Failure::MissingSource {
+        target: spec.target.clone(),
+        path: path.to_owned(),
+    }
+}
+
+/// Mounts the layers of one mount where no path leads.
+fn stacked(
+    lowers: &[PathBuf],
+    upper: Option<&(PathBuf, PathBuf)>,
+    rung: Rung,
+    memory: &mut Memory,
+) -> Result<OwnedFd, Failure> {
+    const STAGE: &str = "prepare mount";
+    let mut stack = Stack {
+        lowers: lowers.iter().map(PathBuf::as_path).collect(),
+        upper: upper.map(|(upper, work)| (upper.as_path(), work.as_path())),
+        rung,
+    };
+    match (stack.lowers.as_slice(), stack.upper) {
+        ([], None) => return memory.directory(),
+        // overlayfs wants two layers; one is its own view.
+        ([only], None) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            return open(*only, flags, Mode::empty()).during(STAGE, only.display());
+        }
+        // Nor does it mount without a lower: an empty one changes nothing.
+        ([], Some((upper, _))) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            return open(upper, flags, Mode::empty()).during(STAGE, upper.display());
+        }
+        _ => {}
+    }
+    stack.lowers.shrink_to_fit();
+    match stack.mount()? {
+        Mounted::Aside(top) => Ok(top),
+        Mounted::Detached(top) => {
+            attach_aside(&top).during(STAGE, "attach")?;
+            Ok(top)
+        }
+    }
+}
+
+/// Mounts the root on top of the old one, with a stub layer for what the image lacks.
+fn mount_root(spec: &StepSpec, rung: Rung, pending: &[Pending]) -> Result<OwnedFd, Failure> {
+    let mut targets: Vec<Target> = ["/proc", "/dev", "/sys"]
+        .map(|path| Target {
+            path: path.into(),
+            kind: Kind::Directory,
+            need: Need::Always,
+        })
+        .into();
+    // What lies below another mount must exist, or be made, in that one.
+    let covered = |path: &Path, before: usize| {
+        let system = ["/proc", "/dev", "/sys"].map(Path::new);
+        let own = pending.iter().take(before).map(|p| p.target.as_path());
+        system
+            .into_iter()
+            .chain(own)
+            .any(|above| path.starts_with(above))
+    };
+    for (index, mount) in pending.iter().enumerate() {
+        if !covered(&mount.target, index) {
+            targets.push(Target {
+                path: mount.target.clone(),
+                kind: mount.kind,
+                need: mount.need(),
+            });
+        }
+    }
+    let stub = stub::layer(&spec.root, &targets, rung)?;
+    let mut lowers: Vec<&Path> = stub.iter().map(PathBuf::as_path).collect();
+    lowers.extend(spec.root.lowers.iter().map(PathBuf::as_path));
+    let stack = Stack {
+        lowers,
+        upper: Some((&spec.root.upper, &spec.root.work)),
+        rung,
+    };
+    match stack.mount()? {
+        Mounted::Aside(root) => Ok(root),
+        Mounted::Detached(root) => {
+            attach_aside(&root).during("attach root", "overlay")?;
+            Ok(root)
+        }
+    }
+}
+
+impl Pending {
+    /// Tells how much the mount is needed.
+    fn need(&self) -> Need {
+        match self.target == Path::new(APT_FILE) {
+            true => Need::InDirectory,
+            false => Need::Always,
+        }
+    }
+
+    /// Attaches the mount at its target in the root.
+    fn attach(&self, root: &OwnedFd) -> Result<(), Failure> {
+        const STAGE: &str = "attach mount";
+        let subject = self.target.display();
+        let place = match place::open_in(root, &self.target) {
+            Err(Errno::NOENT) if self.need() == Need::InDirectory => return Ok(()),
+            Err(Errno::NOENT) => {
+                // Only below another mount: the stub layer has everything else.
+                place::ensure(root, &self.target, self.kind, Owner { uid: 0, gid: 0 })
+            }
+            found => found,
+        }
+        .during(STAGE, &subject)?;
+        match (self.kind, Kind::of(&place).during(STAGE, &subject)?) {
+            (Kind::Directory, Kind::File) => {
+                return Err(setup(STAGE, format!("{subject}: {}", Errno::NOTDIR)));
+            }
+            (Kind::File, Kind::Directory) => {
+                return Err(setup(STAGE, format!("{subject}: {}", Errno::ISDIR)));
+            }
+            _ => {}
+        }
+        attach(&self.mount, &place).during(STAGE, &subject)?;
+        if self.read_only {
+            make_read_only(&self.mount, Reach::Single)
+                .map_err(|detail| setup(STAGE, format!("{subject}: {detail}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes `root` the root of the calling process and lets go of the old one.
+pub(crate) fn enter(root: &OwnedFd) -> Result<(), Failure> {
+    const STAGE: &str = "pivot root";
+    fchdir(root).during(STAGE, "enter")?;
+    // Both names are the same directory: the old root ends up on top of the new one, whence it is taken
+    // away, so that no directory for it is needed inside the image (pivot_root(2)).
+    pivot_root(".", ".").during(STAGE, "pivot")?;
+    // What was attached aside lies on top of the old root, one upon the other: each is taken away by itself.
+    while is_covered(root).during(STAGE, "look for the old root")? {
+        unmount(".", UnmountFlags::DETACH).during(STAGE, "let go of the old root")?;
+    }
+    rustix::process::chdir("/").during(STAGE, "enter /")
+}
+
+/// Tells whether something is mounted on top of the root of the calling process.
+fn is_covered(root: &OwnedFd) -> rustix::io::Result<bool> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Going up from the root is the one step that ends on what is stacked upon it.
+    let top = fstat(&open("/..", flags, Mode::empty())?)?;
+    // The root's file system is mounted once, and its device number is its own.
+    Ok(top.st_dev != fstat(root)?.st_dev)
+}
