@@ -38,8 +38,11 @@ pub fn cargo<const N: usize>(args: [&str; N]) -> Command {
     cargo
 }
 
-/// Compiles the optimised `rbuild` and returns its path.
+/// Compiles the optimised `rbuild` and returns its path; `RBUILD_BIN` names another program to use.
 pub fn release_binary() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("RBUILD_BIN") {
+        return Ok(PathBuf::from(given));
+    }
     let mut build = cargo(["build", "--release", "--quiet", "--package", "rbuild-cli"]);
     show(&mut build)?;
     Ok(target_dir().join("release/rbuild"))

@@ -100,3 +100,36 @@ fn await_listening(child: &mut Child) {
     }
     thread::spawn(move || lines.for_each(drop));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::busybox_layout;
+
+    fn get(host: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect(host).expect("connect to the registry");
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").expect("ask");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("hear the answer");
+        answer
+    }
+
+    #[test]
+    fn it_takes_a_layout_and_ends_with_its_value() {
+        let dir = TempDir::new();
+        busybox_layout(&dir.join("layout"));
+        let registry = Registry::start();
+        registry.push_layout(&dir.join("layout"), "team/box:1");
+        let host = registry.host();
+        let tags = get(&host, "/v2/team/box/tags/list");
+        assert!(
+            tags.contains("200 OK") && tags.contains(r#"["1"]"#),
+            "{tags}"
+        );
+        drop(registry);
+        assert!(TcpStream::connect(&host).is_err());
+    }
+}

@@ -1,9 +1,12 @@
 //! Mistakes people make: a clear message, the place where there is one, the right exit code, an intact store.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rbuild_testkit::{Finished, Privilege, Tree, granted, need_tool, rbuild_binary, run};
+use rbuild_testkit::{Finished, Privilege, TempDir, Tree, granted, need_tool, rbuild_binary, run};
 
 use crate::place::{LIMIT, Place, busybox};
 
@@ -28,14 +31,14 @@ fn refuses_text(dockerfile: &str, texts: &[&str]) {
 #[test]
 fn missing_dockerfile() {
     let place = Place::new("");
-    std::fs::remove_file(place.context().join("Dockerfile")).expect("remove it");
+    fs::remove_file(place.context().join("Dockerfile")).expect("remove it");
     refuses(&place, &[], &["Dockerfile", "no such file or directory"]);
 }
 
 #[test]
 fn missing_context() {
     let place = Place::new("FROM scratch\n");
-    std::fs::remove_dir_all(place.context()).expect("remove it");
+    fs::remove_dir_all(place.context()).expect("remove it");
     let failed = place.build(&[]);
     assert!(matches!(failed.code(), Some(1 | 2)), "{failed}");
     failed.expect_text("context");
@@ -263,36 +266,42 @@ fn no_user_namespaces_is_a_fault_of_the_host() {
         return;
     }
     let place = Place::new("FROM busybox\nRUN true\n");
-    // In a user namespace of its own the limit binds nobody else.
-    let script = format!(
-        "echo 0 > /proc/sys/user/max_user_namespaces || exit 99\n\
-         exec setpriv --reuid 1000 --regid 1000 --clear-groups '{}' --root \"$0\" build --progress plain \
-         --build-context 'busybox=oci-layout://{}' '{}'",
-        rbuild_binary().display(),
-        busybox().display(),
-        place.context().display(),
-    );
-    let store = rbuild_testkit::TempDir::new();
-    std::os::unix::fs::chown(&store, Some(1000), Some(1000)).expect("give it away");
+    let home = TempDir::new();
+    open_to_all(&home);
     open_to_all(place.dir());
+    fs::copy(rbuild_binary(), home.join("rbuild")).expect("copy the program");
+    fs::create_dir(home.join("store")).expect("make a directory");
+    chown(home.join("store"), Some(1000), Some(1000)).expect("give it away");
+    fs::write(home.join("subid"), "root:0:65536\n").expect("write a grant");
+    // In a user namespace of its own the limit binds nobody else; a copy of the grants makes that one.
+    let limited = format!(
+        "echo 0 > /proc/sys/user/max_user_namespaces || exit 99; \
+         exec setpriv --reuid 1000 --regid 1000 --clear-groups '{home}/rbuild' --root '{home}/store' \
+         build --progress plain --build-context 'busybox=oci-layout://{}' '{}'",
+        busybox_for_all(&home).display(),
+        place.context().display(),
+        home = home.display(),
+    );
+    let setup = format!(
+        "mount --bind '{home}/subid' /etc/subuid && mount --bind '{home}/subid' /etc/subgid && \
+         exec unshare --user --map-users 0,0,65536 --map-groups 0,0,65536 --setuid 0 sh -c \"$0\"",
+        home = home.display(),
+    );
     let mut command = Command::new(need_tool("unshare"));
-    command.args([
-        "--user",
-        "--map-users",
-        "0,0,65536",
-        "--map-groups",
-        "0,0,65536",
-    ]);
-    command
-        .args(["--setuid", "0", "sh", "-c", &script])
-        .arg(store.join("store"));
+    command.args(["--mount", "sh", "-c", &setup, &limited]);
     run(&mut command, LIMIT)
         .expect_code(3)
         .expect_text("user namespace");
 }
 
-fn open_to_all(dir: &std::path::Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(dir, mode).expect("open the directory");
+/// Copies the base image to where every user can read it.
+fn busybox_for_all(dir: &Path) -> PathBuf {
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(busybox()).arg(dir.join("busybox"));
+    run(&mut copy, LIMIT).expect_success();
+    dir.join("busybox")
+}
+
+fn open_to_all(dir: &Path) {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("open the directory");
 }
