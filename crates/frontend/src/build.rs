@@ -13,12 +13,12 @@ use crate::{Diagnostic, Plan, PlanResult};
 pub(crate) struct Build {
     graph: GraphBuilder,
     names: BTreeMap<VertexIx, String>,
-    origins: BTreeMap<VertexIx, Vec<Span>>,
+    origins: BTreeMap<VertexIx, BTreeSet<Span>>,
     stages: BTreeMap<VertexIx, BTreeSet<String>>,
     no_cache: BTreeSet<VertexIx>,
     exec_args: BTreeMap<VertexIx, String>,
     diagnostics: Vec<Diagnostic>,
-    questions: BTreeMap<ImageQuestion, Vec<Span>>,
+    questions: BTreeMap<ImageQuestion, BTreeSet<Span>>,
 }
 
 /// What a vertex is called and where it comes from.
@@ -37,10 +37,7 @@ impl Build {
     pub(crate) fn add(&mut self, op: Op, inputs: Vec<VertexIx>, tag: Tag) -> VertexIx {
         let ix = self.graph.add(op, inputs);
         self.names.entry(ix).or_insert(tag.name);
-        let origins = self.origins.entry(ix).or_default();
-        if !origins.contains(&tag.span) {
-            origins.push(tag.span);
-        }
+        self.origins.entry(ix).or_default().insert(tag.span);
         if let Some(stage) = tag.stage {
             self.stages.entry(ix).or_default().insert(stage);
         }
@@ -83,19 +80,15 @@ impl Build {
         self.exec_args.entry(ix).or_insert(text);
     }
 
-    /// Reports a finding, once.
+    /// Reports a finding; the same one, found for another platform, is dropped at the end.
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
-        if !self.diagnostics.contains(&diagnostic) {
-            self.diagnostics.push(diagnostic);
-        }
+        self.diagnostics.push(diagnostic);
     }
 
     /// Asks for an image.
     pub(crate) fn ask(&mut self, question: &ImageQuestion, span: Span) {
         let spans = self.questions.entry(question.clone()).or_default();
-        if !spans.contains(&span) {
-            spans.push(span);
-        }
+        spans.insert(span);
     }
 
     /// Whether something was asked.
@@ -111,20 +104,19 @@ impl Build {
     /// All errors in file order; empty when there is none.
     pub(crate) fn take_errors(&mut self) -> Vec<Diagnostic> {
         let found = std::mem::take(&mut self.diagnostics);
-        let (mut errors, warnings): (Vec<_>, Vec<_>) =
+        let (errors, warnings): (Vec<_>, Vec<_>) =
             found.into_iter().partition(Diagnostic::is_error);
         self.diagnostics = warnings;
-        errors.sort_by_key(first_place);
-        errors
+        in_file_order(errors)
     }
 
     /// All questions; empty when everything is known.
     pub(crate) fn take_questions(&mut self) -> Vec<Question> {
         std::mem::take(&mut self.questions)
             .into_iter()
-            .map(|(image, mut origins)| {
-                origins.sort_unstable();
-                Question { image, origins }
+            .map(|(image, origins)| Question {
+                image,
+                origins: origins.into_iter().collect(),
             })
             .collect()
     }
@@ -133,20 +125,18 @@ impl Build {
     pub(crate) fn finish(self, results: Vec<PlanResult>, source_epoch: Option<i64>) -> Plan {
         let targets: Vec<VertexIx> = results.iter().filter_map(|result| result.edge).collect();
         let graph = self.graph.finish(&targets);
-        let mut warnings = self.diagnostics;
-        warnings.sort_by_key(first_place);
-        let mut origins = self.origins;
-        origins.values_mut().for_each(|spans| spans.sort_unstable());
+        let origins = self.origins.into_iter();
+        let origins = origins.map(|(ix, spans)| (ix, spans.into_iter().collect()));
         let kept = |ix: &VertexIx| graph.get(*ix).is_some();
         Plan {
             results,
             names: keep(self.names, kept),
-            origins: keep(origins, kept),
+            origins: origins.filter(|(ix, _)| kept(ix)).collect(),
             stages: keep(self.stages, kept),
             no_cache: self.no_cache.into_iter().filter(kept).collect(),
             exec_args: keep(self.exec_args, kept),
             source_epoch,
-            warnings,
+            warnings: in_file_order(self.diagnostics),
             graph,
         }
     }
@@ -159,6 +149,12 @@ fn keep<T>(
     table.into_iter().filter(|(ix, _)| kept(ix)).collect()
 }
 
-fn first_place(diagnostic: &Diagnostic) -> u32 {
-    diagnostic.spans.first().map_or(0, |span| span.start)
+/// Each finding once, by its place; at one place in the order in which they were found.
+fn in_file_order(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    found.sort_by_key(|finding| finding.spans.first().map_or(0, |span| span.start));
+    let mut seen = BTreeSet::new();
+    found.retain(|finding| {
+        seen.insert((finding.spans.clone(), finding.code, finding.message.clone()))
+    });
+    found
 }

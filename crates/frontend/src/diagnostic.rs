@@ -76,6 +76,10 @@ pub enum Code {
     JsonArgsRecommended,
     /// Lint: only the last CMD, ENTRYPOINT or HEALTHCHECK counts.
     MultipleInstructionsDisallowed,
+    /// Lint: EXPOSE writes a protocol in upper case.
+    ExposeProtoCasing,
+    /// Lint: EXPOSE has an address or a host port.
+    ExposeInvalidFormat,
     /// A finding of the parser in an ONBUILD trigger.
     Trigger(rbuild_dockerfile::Code),
 }
@@ -109,6 +113,8 @@ impl Code {
             Code::InvalidBaseImagePlatform => "InvalidBaseImagePlatform",
             Code::JsonArgsRecommended => "JSONArgsRecommended",
             Code::MultipleInstructionsDisallowed => "MultipleInstructionsDisallowed",
+            Code::ExposeProtoCasing => "ExposeProtoCasing",
+            Code::ExposeInvalidFormat => "ExposeInvalidFormat",
             Code::Trigger(code) => code.as_str(),
         }
     }

@@ -33,8 +33,8 @@ impl Lexer {
         }
     }
 
-    /// Names of steps: what has no value and what is quoted is shown as it was written.
-    pub(crate) fn step_name(escape: char) -> Self {
+    /// Texts for a shell in names of steps: quotes and variables without a value are the shell's.
+    pub(crate) fn shell_text(escape: char) -> Self {
         Self {
             escape,
             mode: ExpandMode {

@@ -19,6 +19,24 @@ pub(crate) fn join(dir: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
+/// Cleans a path and leaves a relative one relative; `..` stops at its start.
+pub(crate) fn clean(path: &str) -> String {
+    let cleaned = absolute(path);
+    match path.starts_with('/') {
+        true => cleaned,
+        false => cleaned.trim_start_matches('/').to_owned(),
+    }
+}
+
+/// As [`join`], for a working directory: a slash or `/.` at the end leaves a slash there.
+pub(crate) fn join_workdir(dir: &str, path: &str) -> String {
+    let joined = join(dir, path);
+    if joined != "/" && (path.ends_with('/') || path.ends_with("/.")) {
+        return format!("{joined}/");
+    }
+    joined
+}
+
 /// Whether a destination is written as a directory: empty, `.`, `x/` or `x/.`.
 pub(crate) fn names_directory(path: &str) -> bool {
     matches!(path, "" | ".") || path.ends_with('/') || path.ends_with("/.")
@@ -48,6 +66,16 @@ mod tests {
         check("/w", "", "/w");
         check("/w", ".", "/w");
         check("/w", "~", "/w/~");
+    }
+
+    #[test]
+    fn a_working_directory_keeps_its_slash() {
+        let check = |path, wanted| assert_eq!(join_workdir("/w/", path), wanted, "{path}");
+        check("a", "/w/a");
+        check("a/", "/w/a/");
+        check("/a/.", "/a/");
+        check("/", "/");
+        check(".", "/w");
     }
 
     #[test]

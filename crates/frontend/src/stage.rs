@@ -57,7 +57,7 @@ pub(crate) enum Base {
     /// Another stage, by its index.
     Stage(usize),
     /// An image.
-    Image(BaseQuestion),
+    Image(Box<BaseQuestion>),
     /// A directory of the user's, by the name of its context.
     Local(String),
 }
@@ -247,7 +247,7 @@ impl<'a> Table<'a> {
         }
         let base = self
             .base_outside(name, self.target_platform)
-            .map_err(|message| Diagnostic::error(Code::InvalidReference, span, message))?;
+            .map_err(|message| unknown_source(name, span, message))?;
         let index = self.outside.len();
         self.outside.push(Outside { base, span });
         self.outside_by_name.insert(name.to_owned(), index);
@@ -283,6 +283,16 @@ impl<'a> Table<'a> {
     }
 }
 
+/// A source that is no stage and cannot be an image; most often a variable, which is not expanded.
+fn unknown_source(name: &str, span: Span, message: String) -> Diagnostic {
+    if !name.contains('$') {
+        return Diagnostic::error(Code::InvalidReference, span, message);
+    }
+    let message = "variable expansion is not supported for --from, \
+                   define a new stage with FROM using ARG from global scope as a workaround";
+    Diagnostic::error(Code::InvalidReference, span, message)
+}
+
 fn named_base(context: String, kind: &NamedContext, platform: &Platform) -> Result<Base, String> {
     let place = match kind {
         NamedContext::Local => return Ok(Base::Local(context)),
@@ -292,23 +302,23 @@ fn named_base(context: String, kind: &NamedContext, platform: &Platform) -> Resu
             digest: digest.clone(),
         },
     };
-    Ok(Base::Image(BaseQuestion {
+    Ok(Base::Image(Box::new(BaseQuestion {
         question: ImageQuestion {
             place,
             platform: platform.clone(),
         },
         context: Some(context),
-    }))
+    })))
 }
 
 fn image_base(name: &str, platform: &Platform) -> Result<Base, String> {
-    Ok(Base::Image(BaseQuestion {
+    Ok(Base::Image(Box::new(BaseQuestion {
         question: ImageQuestion {
             place: ImagePlace::Reference(parse_reference(name)?),
             platform: platform.clone(),
         },
         context: None,
-    }))
+    })))
 }
 
 /// Parses an image name; the error is BuildKit's text with the reason behind it.

@@ -3,6 +3,7 @@
 use rbuild_graph::VertexIx;
 use rbuild_oci::{History, ImageConfig, Platform, RunConfig};
 
+use crate::path;
 use crate::plan::{BaseImage, HISTORY_COMMENT, HistoryItem};
 use crate::scope::Scope;
 
@@ -78,12 +79,9 @@ impl StageState {
         &mut self.config.config
     }
 
-    /// The working directory, absolute.
-    pub(crate) fn workdir(&self) -> &str {
-        match self.config.config.working_dir.as_str() {
-            "" => "/",
-            workdir => workdir,
-        }
+    /// The working directory, absolute and cleaned; the config may hold a slash at the end.
+    pub(crate) fn workdir(&self) -> String {
+        path::absolute(&self.config.config.working_dir)
     }
 
     /// Adds a history entry without a layer.

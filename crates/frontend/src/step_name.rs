@@ -48,8 +48,10 @@ impl StepNames {
 }
 
 /// An instruction as names of steps show it: keyword in upper case, known variables expanded.
-pub(crate) fn instruction_text(code: &str, escape: char, scope: &Scope) -> String {
-    let expanded = expand(code, Lexer::step_name(escape), scope);
+///
+/// A text that cannot be expanded is shown as it was written.
+pub(crate) fn instruction_text(code: &str, lexer: Lexer, scope: &Scope) -> String {
+    let expanded = expand(code, lexer, scope);
     let text = expanded.map_or_else(|_| code.to_owned(), |done| done.text);
     match text.split_once(' ') {
         Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),

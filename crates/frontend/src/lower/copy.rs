@@ -197,7 +197,7 @@ fn lower(
     for (name, data) in &expanded.contents {
         actions.push(FileAction::Write(WriteAction {
             path: name.clone(),
-            dest: path::join(stage.state.workdir(), &expanded.dest),
+            dest: path::join(&stage.state.workdir(), &expanded.dest),
             dest_is_dir: path::names_directory(&expanded.dest),
             data: data.clone().into_bytes(),
             mode: INLINE_MODE,
@@ -235,7 +235,7 @@ fn copy_action(
     CopyAction {
         input,
         sources: expanded.sources.iter().map(source).collect(),
-        dest: path::join(stage.state.workdir(), &expanded.dest),
+        dest: path::join(&stage.state.workdir(), &expanded.dest),
         dest_is_dir: transfer.parents || path::names_directory(&expanded.dest),
         owner: owner.clone(),
         chmod: chmod.clone(),

@@ -21,12 +21,34 @@ pub(super) fn lower(
         for text in stage.expand_words(word, command)? {
             let found = parse_port(&text)
                 .map_err(|message| Diagnostic::error(Code::InvalidPort, command.span, message))?;
+            warn(stage, command, &text);
             ports.extend(found);
         }
     }
     stage.state.note(format!("EXPOSE {}", plain_list(&ports)));
     stage.state.run_config().exposed_ports.extend(ports);
     Ok(())
+}
+
+fn warn(stage: &mut StageCx<'_, '_>, command: &Command<'_>, text: &str) {
+    let (address, host, container) = split(text);
+    let protocol = container
+        .split_once('/')
+        .map_or("", |(_, protocol)| protocol);
+    if protocol.chars().any(char::is_uppercase) {
+        let message =
+            format!("Defined protocol '{text}' in EXPOSE instruction should be lowercase");
+        let warning = Diagnostic::warning(Code::ExposeProtoCasing, command.span, message);
+        stage.build.report(warning);
+    }
+    if !address.is_empty() || !host.is_empty() {
+        let message = format!(
+            "EXPOSE instruction should not define an IP address or host-port mapping, \
+             found '{text}'"
+        );
+        let warning = Diagnostic::warning(Code::ExposeInvalidFormat, command.span, message);
+        stage.build.report(warning);
+    }
 }
 
 /// Reads `[ip:][hostport:]port[-port][/protocol]`; one entry `port/protocol` for each port.

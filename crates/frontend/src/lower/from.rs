@@ -64,8 +64,9 @@ pub(crate) fn start<'a, 'b>(
 /// Brings a config that was taken over into the form that instructions expect.
 fn begin(state: &mut StageState) {
     state.start_scope();
-    if !state.config.config.working_dir.is_empty() {
-        state.config.config.working_dir = path::absolute(&state.config.config.working_dir);
+    let workdir = &mut state.config.config.working_dir;
+    if !workdir.is_empty() {
+        *workdir = path::join_workdir("/", workdir);
     }
 }
 
@@ -150,7 +151,11 @@ fn check_platform(base: &BaseQuestion, answer: &ImageAnswer, span: Span, build: 
         &base.question.platform,
         answer.config.platform().normalized(),
     );
-    if found.os.is_empty() || (wanted.os == found.os && wanted.architecture == found.architecture) {
+    // Whoever names a context has chosen its platform.
+    if base.context.is_some()
+        || found.os.is_empty()
+        || (wanted.os == found.os && wanted.architecture == found.architecture)
+    {
         return;
     }
     let name = match &base.question.place {

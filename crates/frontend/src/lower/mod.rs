@@ -148,6 +148,3 @@ fn instruction(stage: &mut StageCx<'_, '_>, command: &Command<'_>) -> Outcome {
         InstructionKind::Workdir(workdir) => workdir::lower(stage, command, workdir),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -85,7 +85,7 @@ fn one(stage: &StageCx<'_, '_>, mount: &Mount, input: Option<usize>) -> Result<E
         },
         MountKind::Cache => cache(stage, mount, input),
     };
-    let target = path::join(stage.state.workdir(), &mount.target);
+    let target = path::join(&stage.state.workdir(), &mount.target);
     if target == "/" {
         return Err(format!("invalid mount target {}", go_quote(&mount.target)));
     }
@@ -98,7 +98,8 @@ fn one(stage: &StageCx<'_, '_>, mount: &Mount, input: Option<usize>) -> Result<E
 
 fn cache(stage: &StageCx<'_, '_>, mount: &Mount, input: Option<usize>) -> ExecMountKind {
     let id = match mount.id.as_str() {
-        "" => path::join(stage.state.workdir(), &mount.target),
+        // As it was written: a relative target means the same cache in every directory.
+        "" => path::clean(&mount.target),
         id => id.to_owned(),
     };
     let namespace = stage
@@ -138,7 +139,7 @@ fn secret(stage: &StageCx<'_, '_>, mount: &Mount) -> Result<ExecMount, String> {
     let target = match mount.target.as_str() {
         "" if mount.env.is_some() => None,
         "" => Some(format!("/run/secrets/{}", path::base_name(&id))),
-        target => Some(path::join(stage.state.workdir(), target)),
+        target => Some(path::join(&stage.state.workdir(), target)),
     };
     Ok(ExecMount {
         target: target.clone().unwrap_or_default(),
@@ -161,7 +162,7 @@ fn ssh(stage: &StageCx<'_, '_>, mount: &Mount) -> Result<ExecMount, String> {
     }
     let target = match mount.target.as_str() {
         "" => None,
-        target => Some(path::join(stage.state.workdir(), target)),
+        target => Some(path::join(&stage.state.workdir(), target)),
     };
     let id = match mount.id.as_str() {
         "" => "default",

@@ -34,7 +34,11 @@ pub(crate) fn outline<'a>(
 ) -> Option<Outline<'a>> {
     let mut errors = Vec::new();
     let globals = globals(dockerfile, request, platform, &mut errors);
-    errors.into_iter().for_each(|error| build.report(error));
+    if !errors.is_empty() {
+        errors.into_iter().for_each(|error| build.report(error));
+        // What FROM lines lack would only follow from these.
+        return None;
+    }
     let mut table = Table::new(request, platform);
     let mut reader = FromReader {
         dockerfile,

@@ -31,7 +31,7 @@ pub(super) fn lower(
     command: &Command<'_>,
     run: &RunInstruction,
 ) -> Outcome {
-    if run.devices.first().is_some() {
+    if !run.devices.is_empty() {
         let message = "not supported yet by this version: RUN --device";
         return Err(Diagnostic::error(Code::Unsupported, command.span, message));
     }
@@ -43,7 +43,7 @@ pub(super) fn lower(
         args: script.args.clone(),
         env: stage.state.scope.vars().to_vec(),
         proxy_env: proxy_env(stage),
-        cwd: stage.state.workdir().to_owned(),
+        cwd: stage.state.workdir(),
         user: stage.state.config.config.user.clone(),
         network: network(stage, command, run)?,
         security: security(stage, command, run)?,
@@ -57,7 +57,7 @@ pub(super) fn lower(
     };
     let code = format!("{}{}", command.instruction.header.code(), script.summary);
     let scope = masked(&stage.state.scope, &made.secret_names);
-    let name = stage.step_name_in(command, &code, &scope);
+    let name = stage.shell_step_name(command, &code, &scope);
     let tag = stage.tag(name, command);
     let vertex = stage.build.add(Op::Exec(op), inputs.into_list(), tag);
     stage

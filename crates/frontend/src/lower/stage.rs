@@ -205,18 +205,23 @@ impl StageCx<'_, '_> {
 
     /// The name of the next step, from the instruction as it was written.
     pub(crate) fn step_name(&mut self, command: &Command<'_>) -> String {
-        let scope = self.state.scope.clone();
-        self.step_name_in(command, command.instruction.header.code(), &scope)
+        let code = command.instruction.header.code();
+        let text = instruction_text(code, Lexer::plain(self.escape()), &self.state.scope);
+        self.name_step(command, text)
     }
 
-    /// The name of the next step, from `code` with the values of `scope`.
-    pub(crate) fn step_name_in(
+    /// The name of the next step from a text for the shell, with the values of `scope`.
+    pub(crate) fn shell_step_name(
         &mut self,
         command: &Command<'_>,
         code: &str,
         scope: &Scope,
     ) -> String {
-        let mut text = instruction_text(code, self.escape(), scope);
+        let text = instruction_text(code, Lexer::shell_text(self.escape()), scope);
+        self.name_step(command, text)
+    }
+
+    fn name_step(&mut self, command: &Command<'_>, mut text: String) -> String {
         if command.written == Written::Trigger {
             text.insert_str(0, "ONBUILD ");
         }

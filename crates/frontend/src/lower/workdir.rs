@@ -19,16 +19,17 @@ pub(super) fn lower(
 ) -> Outcome {
     let written = stage.expand(&workdir.path, command)?;
     warn_if_relative(stage, command, &written);
-    let dir = path::join(stage.state.workdir(), &written);
-    stage.state.run_config().working_dir.clone_from(&dir);
+    let dir = path::join_workdir(&stage.state.workdir(), &written);
     let created_by = format!("WORKDIR {dir}");
-    if dir == "/" {
+    stage.state.run_config().working_dir = dir;
+    let path = stage.state.workdir();
+    if path == "/" {
         stage.state.note(created_by);
         return Ok(());
     }
     let mut inputs = Inputs::default();
     let mkdir = MkdirAction {
-        path: dir,
+        path,
         mode: MODE,
         owner: parse_owner(&stage.state.config.config.user),
         epoch: stage.round.source_epoch,

@@ -1,4 +1,11 @@
-//! Lowering from the outside: data tests over whole files.
+//! Lowering from the outside: tables of cases, whole files, and the laws that hold for all of them.
 
+mod config;
 mod conformance;
+mod files;
+mod laws;
+mod mounts;
+mod scope;
+mod stages;
+mod steps;
 mod world;
