@@ -72,6 +72,13 @@ impl Digest {
         Ok(Self(text.into()))
     }
 
+    /// Hashes `bytes`.
+    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
     /// Hashes `bytes` with SHA-256.
     pub fn sha256_of(bytes: &[u8]) -> Self {
         Self::from_sha256(Sha256::digest(bytes).into())
@@ -189,9 +196,7 @@ mod tests {
 
     #[test]
     fn sha512_is_told_apart_and_hashed() {
-        let mut hasher = Hasher::new(Algorithm::Sha512);
-        hasher.update(b"abc");
-        let digest = hasher.finish();
+        let digest = Digest::of(Algorithm::Sha512, b"abc");
         assert!(digest.hex().starts_with("ddaf35a193617abacc417349ae204131"));
         assert_eq!(digest.algorithm(), Algorithm::Sha512);
         assert_eq!(Digest::parse(digest.as_str()).unwrap(), digest);
