@@ -1,5 +1,6 @@
 //! The ignore language against recorded results of other builders, where those are at hand.
 
+#![cfg(test)]
 use std::path::PathBuf;
 
 use rbuild_pattern::{IgnoreSet, IncludeSet};
