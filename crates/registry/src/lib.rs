@@ -1,1 +1,40 @@
-//! Distribution-spec client: resolve, fetch, authenticate
+//! A distribution-spec client for pulling: resolve a name, fetch blobs, authenticate.
+//!
+//! A [`Client`] is a blocking façade over its own small tokio runtime, which is started, together
+//! with the TLS stack, by the first request and not before. Nothing is believed before its digest
+//! has been checked, nothing is read without a size limit, and credentials go to the registry they
+//! belong to (and the token service it names) and nowhere else. Plain HTTP is spoken to loopback hosts and to hosts
+//! that the configuration names, to no others.
+//!
+//! This crate reads no environment and no default paths: settings, credentials and the files they
+//! come from are handed in with [`ClientConfig`].
+
+mod auth;
+mod body;
+mod cancel;
+mod challenge;
+mod client;
+mod config;
+mod credential;
+mod credential_helper;
+mod docker_config;
+mod document;
+mod download;
+mod endpoint;
+mod error;
+mod failure;
+mod fetch;
+
+mod resolve;
+mod retry;
+mod secret;
+mod transport;
+
+pub use client::Client;
+pub use config::{ClientConfig, HostConfig, ProxyConfig, RetryPolicy, Scheme};
+pub use credential::{Anonymous, Credential, CredentialError, CredentialSource};
+pub use docker_config::DockerConfig;
+pub use error::{Error, Result};
+pub use fetch::FetchContext;
+pub use resolve::{PlatformManifest, Resolved};
+pub use secret::Secret;

@@ -1,0 +1,235 @@
+//! Blobs into the store or into memory, verified while they stream.
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rbuild_oci::{Descriptor, Digest, Reference};
+use rbuild_progress::{CancelToken, Meter, Sink, VertexKey};
+use rbuild_store::Store;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::client::Client;
+use crate::download::Download;
+use crate::{Error, Result};
+
+/// Largest config that is read, in bytes.
+const CONFIG_LIMIT: u64 = 8 * 1024 * 1024;
+/// Pieces (of some 16 KiB) that may wait for the disk before the network is held up.
+const QUEUE: usize = 64;
+
+/// Where blobs go and who hears of it.
+#[derive(Clone, Copy)]
+pub struct FetchContext<'a> {
+    /// The store that takes them.
+    pub store: &'a Store,
+    /// Hears of the bytes as they come, one status for each blob.
+    pub sink: &'a dyn Sink,
+    /// The vertex that the blobs are for.
+    pub vertex: &'a VertexKey,
+    /// Ends the fetch within moments.
+    pub cancel: &'a CancelToken,
+}
+
+/// A download that ends with the value.
+struct Guard(JoinHandle<()>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Client {
+    /// Brings a blob into the store, unless it is there.
+    ///
+    /// Hashed while it streams; nothing enters the store unless digest and size are right. One of
+    /// several processes or threads that want the same blob fetches it, the others wait for it.
+    ///
+    /// Errors: [`Error::WrongDigest`], [`Error::TooLong`], [`Error::Truncated`],
+    /// [`Error::UnknownBlob`], [`Error::Store`], [`Error::Write`], those of the connection,
+    /// [`Error::Cancelled`].
+    pub fn fetch_blob(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        cx: &FetchContext<'_>,
+    ) -> Result<()> {
+        self.fetch(reference, descriptor, cx, cx.cancel)
+    }
+
+    /// Brings several blobs into the store, as many at once as the configuration allows.
+    ///
+    /// The first failure ends the others. Errors: as [`Client::fetch_blob`].
+    pub fn fetch_many(
+        &self,
+        reference: &Reference,
+        descriptors: &[Descriptor],
+        cx: &FetchContext<'_>,
+    ) -> Result<()> {
+        let threads = descriptors.len().min(self.inner.config.parallel.max(1));
+        if threads < 2 {
+            return descriptors
+                .iter()
+                .try_for_each(|one| self.fetch_blob(reference, one, cx));
+        }
+        let stop = CancelToken::new();
+        let next = AtomicUsize::new(0);
+        let first_error = Mutex::new(None);
+        let work = || {
+            while let Some(descriptor) = descriptors.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.fetch(reference, descriptor, cx, &stop) {
+                    // Before the others are stopped, so that theirs come second.
+                    first_error
+                        .lock()
+                        .unwrap_or_else(|e| e.into_inner())
+                        .get_or_insert(error);
+                    stop.cancel();
+                    return;
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(work);
+            }
+        });
+        let first_error = first_error.into_inner().unwrap_or_else(|e| e.into_inner());
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Gets an image config's bytes, verified.
+    ///
+    /// Errors: [`Error::TooLarge`] above 8 MiB; else as [`Client::fetch_blob`].
+    pub fn config_bytes(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        cancel: &CancelToken,
+    ) -> Result<Vec<u8>> {
+        if descriptor.size > CONFIG_LIMIT {
+            let (what, name) = ("the config", reference.name());
+            return Err(Error::TooLarge {
+                what,
+                name,
+                limit: CONFIG_LIMIT,
+            });
+        }
+        let mut bytes = Vec::new();
+        let download = self.download(reference, descriptor, cancel, cancel);
+        self.receive(download, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        let found = Digest::of(descriptor.digest.algorithm(), &bytes);
+        if found != descriptor.digest {
+            return Err(wrong_digest(reference, &descriptor.digest, found));
+        }
+        Ok(bytes)
+    }
+
+    fn fetch(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        cx: &FetchContext<'_>,
+        stop: &CancelToken,
+    ) -> Result<()> {
+        let digest = &descriptor.digest;
+        let refused = |source| Error::Store {
+            digest: digest.clone(),
+            source,
+        };
+        if cx.store.has_blob(digest) {
+            return Ok(());
+        }
+        let _lock = cx
+            .store
+            .work_lock(&format!("fetch-{}", digest.hex()), cx.cancel)
+            .map_err(refused)?;
+        if cx.store.has_blob(digest) {
+            return Ok(());
+        }
+        let meter = Meter::new(cx.sink, cx.vertex, digest.as_str(), Some(descriptor.size));
+        let mut ingest = cx.store.ingest().map_err(refused)?;
+        let download = self.download(reference, descriptor, cx.cancel, stop);
+        self.receive(download, |piece| {
+            ingest.write_all(piece).map_err(|source| Error::Write {
+                digest: digest.clone(),
+                source,
+            })?;
+            meter.add(piece.len() as u64);
+            Ok(())
+        })?;
+        match ingest.commit(Some(digest)) {
+            Ok(_) => Ok(()),
+            Err(rbuild_store::Error::DigestMismatch { expected, found }) => {
+                Err(wrong_digest(reference, &expected, found))
+            }
+            Err(source) => Err(refused(source)),
+        }
+    }
+
+    /// Describes a download, and gives the end that its pieces come out of.
+    fn download(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        cancel: &CancelToken,
+        stop: &CancelToken,
+    ) -> (Download, mpsc::Receiver<Result<bytes::Bytes>>) {
+        let (pieces, receiver) = mpsc::channel(QUEUE);
+        let download = Download {
+            inner: self.inner.clone(),
+            reference: reference.clone(),
+            descriptor: descriptor.clone(),
+            cancel: cancel.clone(),
+            stop: stop.clone(),
+            pieces,
+        };
+        (download, receiver)
+    }
+
+    /// Runs a download on the network thread and hands its pieces out on this one, where hashing
+    /// and writing do not hold up other connections.
+    fn receive(
+        &self,
+        (download, mut pieces): (Download, mpsc::Receiver<Result<bytes::Bytes>>),
+        mut take: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let expected = download.descriptor.size;
+        let (name, digest) = (
+            download.reference.name(),
+            download.descriptor.digest.clone(),
+        );
+        download.cancel.check()?;
+        let _guard = Guard(self.runtime()?.spawn(download.run()));
+        let mut found = 0;
+        while let Some(piece) = pieces.blocking_recv() {
+            let piece = piece?;
+            found += piece.len() as u64;
+            take(&piece)?;
+        }
+        // The task sends an error before it ends early; this is for one that died without.
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::Truncated {
+            name,
+            digest,
+            expected,
+            found,
+            source: None,
+        })
+    }
+}
+
+fn wrong_digest(reference: &Reference, expected: &Digest, found: Digest) -> Error {
+    Error::WrongDigest {
+        name: reference.name(),
+        expected: expected.clone(),
+        found,
+    }
+}

@@ -1,0 +1,239 @@
+//! One HTTP exchange: redirects, attempts, connection errors. Knows nothing of registries.
+
+use std::error::Error as StdError;
+use std::sync::{Arc, OnceLock};
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Certificate, Method, NoProxy, Proxy, Response, StatusCode, Url};
+
+use crate::config::ClientConfig;
+use crate::endpoint::{Endpoint, authority};
+use crate::retry::{asks_for_patience, retry_after};
+use crate::{Error, Result};
+
+/// Redirects followed before we call it a loop.
+const REDIRECTS: usize = 10;
+
+/// What to ask, and on whose behalf.
+pub(crate) struct Call<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    /// Sent to the URL's own origin only, never along with a redirect to another.
+    pub(crate) authorization: Option<HeaderValue>,
+    /// A form; such calls are not redirected, since the form holds a secret.
+    pub(crate) form: Option<String>,
+}
+
+impl<'a> Call<'a> {
+    /// A GET without further ado.
+    pub(crate) fn get(endpoint: &'a Endpoint, url: Url) -> Self {
+        Self {
+            endpoint,
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            authorization: None,
+            form: None,
+        }
+    }
+}
+
+/// HTTP clients, made when first needed.
+pub(crate) struct Transport {
+    config: Arc<ClientConfig>,
+    plain: OnceLock<reqwest::Client>,
+    secure: OnceLock<reqwest::Client>,
+}
+
+impl Transport {
+    pub(crate) fn new(config: Arc<ClientConfig>) -> Self {
+        Self {
+            config,
+            plain: OnceLock::new(),
+            secure: OnceLock::new(),
+        }
+    }
+
+    /// Asks until there is an answer that is not a plea for patience, or attempts run out.
+    ///
+    /// The answer may have any other status. Errors: [`Error::Unreachable`], [`Error::Tls`],
+    /// [`Error::PlainHttp`], [`Error::Protocol`] for redirects that lead nowhere.
+    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response> {
+        let policy = &self.config.retry;
+        let mut failures = 0;
+        loop {
+            let outcome = self.follow(call).await;
+            failures += 1;
+            let (limit, asked) = match &outcome {
+                Ok(response) if asks_for_patience(response.status()) => {
+                    (policy.attempts, retry_after(response.headers()))
+                }
+                Err(Error::Unreachable { .. }) => (policy.connect_attempts, None),
+                _ => return outcome,
+            };
+            if failures >= limit {
+                return outcome;
+            }
+            let pause = policy.pause(failures, asked);
+            tracing::debug!(host = authority(&call.url), ?pause, "trying again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One attempt, through redirects.
+    async fn follow(&self, call: &Call<'_>) -> Result<Response> {
+        let mut url = call.url.clone();
+        for _ in 0..=REDIRECTS {
+            call.endpoint.check(&self.config, &url)?;
+            let response = self.exchange(call, &url).await?;
+            match redirect(&response, &url)? {
+                Some(next) if call.form.is_none() => url = next,
+                _ => return Ok(response),
+            }
+        }
+        let reason = format!("more than {REDIRECTS} redirects");
+        Err(Error::Protocol {
+            host: authority(&call.url),
+            reason,
+        })
+    }
+
+    async fn exchange(&self, call: &Call<'_>, url: &Url) -> Result<Response> {
+        let client = self.client(url)?;
+        let mut request = client.request(call.method.clone(), url.clone());
+        request = request.headers(call.headers.clone());
+        // To the storage behind a registry the header would be a leak, and often an error besides.
+        if let Some(value) = call
+            .authorization
+            .clone()
+            .filter(|_| call.url.origin() == url.origin())
+        {
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(form) = &call.form {
+            request = request
+                .header(
+                    reqwest::header::CONTENT_TYPE,
+                    "application/x-www-form-urlencoded",
+                )
+                .body(form.clone());
+        }
+        request
+            .send()
+            .await
+            .map_err(|error| no_connection(url, error))
+    }
+
+    fn client(&self, url: &Url) -> Result<&reqwest::Client> {
+        let slot = if url.scheme() == "https" {
+            &self.secure
+        } else {
+            &self.plain
+        };
+        if let Some(client) = slot.get() {
+            return Ok(client);
+        }
+        let built = self.build(url.scheme()).map_err(|source| Error::Setup {
+            reason: "TLS roots, certificates or proxy",
+            source: Box::new(source),
+        })?;
+        Ok(slot.get_or_init(|| built))
+    }
+
+    fn build(&self, scheme: &str) -> reqwest::Result<reqwest::Client> {
+        // Fails if a provider is installed already, which is as good.
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let config = &self.config;
+        let mut builder = reqwest::Client::builder()
+            .user_agent(&config.user_agent)
+            .redirect(reqwest::redirect::Policy::none())
+            // Attempts are counted here, and the environment is not ours to read.
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .connect_timeout(config.connect_timeout)
+            .read_timeout(config.read_timeout);
+        // A machine without a trust store can still speak plain HTTP.
+        builder = match scheme {
+            "https" => builder
+                .tls_certs_merge(self.extra_roots()?)
+                .https_only(true),
+            _ => builder.tls_certs_only([]),
+        };
+        let exceptions = config
+            .proxy
+            .exceptions
+            .as_deref()
+            .and_then(NoProxy::from_string);
+        if let Some(address) = &config.proxy.http {
+            builder = builder.proxy(Proxy::http(address)?.no_proxy(exceptions.clone()));
+        }
+        if let Some(address) = &config.proxy.https {
+            builder = builder.proxy(Proxy::https(address)?.no_proxy(exceptions));
+        }
+        builder.build()
+    }
+
+    fn extra_roots(&self) -> reqwest::Result<Vec<Certificate>> {
+        let mut roots = Vec::new();
+        for pem in &self.config.extra_roots {
+            roots.extend(Certificate::from_pem_bundle(pem)?);
+        }
+        Ok(roots)
+    }
+}
+
+/// Where a redirect leads.
+fn redirect(response: &Response, from: &Url) -> Result<Option<Url>> {
+    let is_redirect = matches!(
+        response.status(),
+        StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT
+    );
+    if !is_redirect {
+        return Ok(None);
+    }
+    let location = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
+    match location.and_then(|location| from.join(location).ok()) {
+        Some(url) => Ok(Some(url)),
+        None => Err(Error::Protocol {
+            host: authority(from),
+            reason: "a redirect without a usable address".to_owned(),
+        }),
+    }
+}
+
+/// Tells a TLS failure from the rest. The address is dropped: it may be a signed one.
+fn no_connection(url: &Url, error: reqwest::Error) -> Error {
+    let host = authority(url);
+    let is_tls = mentions_tls(&error);
+    let source = Box::new(error.without_url());
+    if is_tls {
+        Error::Tls { host, source }
+    } else {
+        Error::Unreachable { host, source }
+    }
+}
+
+fn mentions_tls(error: &(dyn StdError + 'static)) -> bool {
+    if error.is::<rustls::Error>() {
+        return true;
+    }
+    // An I/O error's `source` skips the error that it wraps.
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(inner) => mentions_tls(inner),
+        None => error.source().is_some_and(mentions_tls),
+    }
+}

@@ -1,0 +1,9 @@
+//! Pulling from a registry that misbehaves on demand.
+
+#![cfg(test)]
+
+mod auth;
+mod fetch;
+mod resolve;
+mod server;
+mod tls;

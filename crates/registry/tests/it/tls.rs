@@ -1,0 +1,112 @@
+//! HTTPS: whom we trust.
+
+use std::sync::Arc;
+
+use rbuild_oci::media_type::OCI_INDEX;
+use rbuild_oci::{Digest, Reference};
+use rbuild_progress::CancelToken;
+use rbuild_registry::{Client, ClientConfig, Error, HostConfig, Resolved, Scheme};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::server::{Server, config};
+
+const BODY: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
+
+fn testdata(name: &str) -> Vec<u8> {
+    let path = format!(
+        "{}/../../testdata/registry/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    std::fs::read(path).unwrap()
+}
+
+/// Answers every request on a TLS port with the same index.
+fn start() -> (tokio::runtime::Runtime, String) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(&testdata("server.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(&testdata("server.key.pem")).unwrap();
+    let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") && stream.read_buf(&mut request).await.unwrap_or(0) > 0 {}
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {OCI_INDEX}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                BODY.len()
+            );
+            stream.write_all(format!("{head}{BODY}").as_bytes()).await.ok();
+            stream.shutdown().await.ok();
+        }
+    });
+    (runtime, host)
+}
+
+fn resolve(host: &str, extra_roots: Vec<Vec<u8>>) -> Result<Resolved, Error> {
+    let mut config = ClientConfig {
+        extra_roots,
+        ..config()
+    };
+    let https = HostConfig {
+        scheme: Scheme::Https,
+        mirrors: Vec::new(),
+    };
+    config.hosts.insert(host.to_owned(), https);
+    let reference = Reference::parse(&format!("{host}/a/b:1")).unwrap();
+    Client::new(config).resolve(&reference, &CancelToken::new())
+}
+
+#[test]
+fn an_authority_that_we_were_told_of_is_trusted() {
+    let (_runtime, host) = start();
+    let found = resolve(&host, vec![testdata("ca.pem")]).unwrap();
+    assert_eq!(found.descriptor.digest, Digest::sha256_of(BODY.as_bytes()));
+}
+
+/// Without any trust store on the machine the client cannot even be set up, which is as safe.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Tls { .. } | Error::Setup { .. })
+}
+
+#[test]
+fn an_unknown_authority_is_not() {
+    let (_runtime, host) = start();
+    let error = resolve(&host, Vec::new()).unwrap_err();
+    assert!(is_refusal(&error), "{error:?}");
+}
+
+#[test]
+fn a_server_without_tls_is_not_spoken_to() {
+    let server = Server::start();
+    let error = resolve(&server.host(), Vec::new()).unwrap_err();
+    assert!(is_refusal(&error), "{error:?}");
+    assert!(server.log().is_empty());
+}
+
+#[test]
+fn certificates_that_are_none_are_a_setup_error() {
+    let error = resolve(
+        "127.0.0.1:1",
+        vec![b"-----BEGIN CERTIFICATE-----\nx".to_vec()],
+    )
+    .unwrap_err();
+    assert!(matches!(error, Error::Setup { .. }), "{error:?}");
+}
