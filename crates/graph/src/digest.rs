@@ -7,13 +7,11 @@
 
 use rbuild_oci::{Digest, Platform};
 
+use crate::canon::{Canon, View};
 use crate::{
     Chmod, CopyAction, ExecMount, ExecMountKind, ExecOp, FileAction, FileOp, ImageOp, ImageOrigin,
     MkdirAction, NetworkMode, Op, Owner, OwnerId, SecurityMode, Sharing, VertexId, WriteAction,
 };
-
-/// Version of the encoding; a change of any rule below must raise it, which drops all old records.
-const FORMAT: u64 = 1;
 
 /// The digest of an op without its inputs: the part of a cache key that the op itself decides.
 ///
@@ -35,113 +33,8 @@ pub(crate) fn vertex_id<'a>(op: &Op, inputs: impl Iterator<Item = &'a VertexId>)
     VertexId(canon.finish())
 }
 
-/// Which fields are written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum View {
-    Whole,
-    Key,
-}
-
-/// The encoder; every method appends an encoding that can be told where it ends.
-struct Canon {
-    view: View,
-    bytes: Vec<u8>,
-}
-
 impl Canon {
-    fn new(view: View) -> Self {
-        let mut canon = Self {
-            view,
-            bytes: Vec::with_capacity(512),
-        };
-        canon.number(FORMAT);
-        canon
-    }
-
-    fn finish(self) -> Digest {
-        Digest::sha256_of(&self.bytes)
-    }
-
-    fn whole(&self) -> bool {
-        self.view == View::Whole
-    }
-
-    // Plain values.
-
-    fn tag(&mut self, tag: u8) {
-        self.bytes.push(tag);
-    }
-
-    fn number(&mut self, value: u64) {
-        self.bytes.extend(value.to_le_bytes());
-    }
-
-    fn signed(&mut self, value: i64) {
-        self.bytes.extend(value.to_le_bytes());
-    }
-
-    fn flag(&mut self, value: bool) {
-        self.tag(u8::from(value));
-    }
-
-    fn blob(&mut self, value: &[u8]) {
-        self.number(value.len() as u64);
-        self.bytes.extend(value);
-    }
-
-    fn text(&mut self, value: &str) {
-        self.blob(value.as_bytes());
-    }
-
-    fn index(&mut self, value: usize) {
-        self.number(value as u64);
-    }
-
-    fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
-        self.flag(value.is_some());
-        if let Some(value) = value {
-            write(self, value);
-        }
-    }
-
-    fn list<T>(&mut self, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
-        let at = self.bytes.len();
-        self.number(0);
-        let mut count: u64 = 0;
-        for item in items {
-            write(self, item);
-            count += 1;
-        }
-        self.bytes[at..at + 8].copy_from_slice(&count.to_le_bytes());
-    }
-
-    fn texts(&mut self, items: &[String]) {
-        self.list(items.iter(), |canon, item| canon.text(item));
-    }
-
-    fn pairs(&mut self, items: &[(String, String)]) {
-        self.list(items.iter(), |canon, (key, value)| {
-            canon.text(key);
-            canon.text(value);
-        });
-    }
-
-    fn platform(&mut self, platform: &Platform) {
-        let Platform {
-            os,
-            architecture,
-            variant,
-            os_version,
-            os_features,
-        } = platform;
-        self.text(os);
-        self.text(architecture);
-        self.maybe(variant.as_deref(), Self::text);
-        self.maybe(os_version.as_deref(), Self::text);
-        self.texts(os_features);
-    }
-
-    // Ops. Each pattern names every field, so that a new one cannot be forgotten.
+    // Each pattern names every field, so that a new one cannot be forgotten.
 
     fn op(&mut self, op: &Op) {
         match op {
@@ -162,6 +55,21 @@ impl Canon {
                 self.file(file);
             }
         }
+    }
+
+    fn platform(&mut self, platform: &Platform) {
+        let Platform {
+            os,
+            architecture,
+            variant,
+            os_version,
+            os_features,
+        } = platform;
+        self.text(os);
+        self.text(architecture);
+        self.maybe(variant.as_deref(), Self::text);
+        self.maybe(os_version.as_deref(), Self::text);
+        self.texts(os_features);
     }
 
     fn image(&mut self, image: &ImageOp) {
@@ -278,13 +186,8 @@ impl Canon {
                 gid,
             } => {
                 self.tag(4);
-                self.text(id);
-                self.maybe(target.as_deref(), Self::text);
+                self.named_file(id, target.as_deref(), *required, [mode, uid, gid]);
                 self.maybe(env.as_deref(), Self::text);
-                self.flag(*required);
-                self.list([mode, uid, gid].into_iter(), |canon, n| {
-                    canon.number((*n).into())
-                });
             }
             ExecMountKind::Ssh {
                 id,
@@ -295,12 +198,7 @@ impl Canon {
                 gid,
             } => {
                 self.tag(5);
-                self.text(id);
-                self.maybe(target.as_deref(), Self::text);
-                self.flag(*required);
-                self.list([mode, uid, gid].into_iter(), |canon, n| {
-                    canon.number((*n).into())
-                });
+                self.named_file(id, target.as_deref(), *required, [mode, uid, gid]);
             }
             ExecMountKind::File { bytes, mode } => {
                 self.tag(6);
@@ -308,6 +206,13 @@ impl Canon {
                 self.number((*mode).into());
             }
         }
+    }
+
+    fn named_file(&mut self, id: &str, target: Option<&str>, required: bool, owner: [&u32; 3]) {
+        self.text(id);
+        self.maybe(target, Self::text);
+        self.flag(required);
+        self.list(owner.into_iter(), |canon, n| canon.number((*n).into()));
     }
 
     fn cache_mount(&mut self, kind: &ExecMountKind) {

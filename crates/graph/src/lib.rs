@@ -7,7 +7,18 @@
 //! A graph cannot hold a circle: [`GraphBuilder::add`] only accepts inputs that are already there.
 //! Equal vertices exist once: their [`VertexId`], a digest over the op and the ids of the inputs,
 //! is the key under which the builder interns them.
+//!
+//! ```
+//! use rbuild_graph::{GraphBuilder, LocalOp, Op};
+//!
+//! let mut builder = GraphBuilder::new();
+//! let context = || Op::Local(LocalOp { name: "context".into() });
+//! let first = builder.add(context(), vec![]);
+//! assert_eq!(builder.add(context(), vec![]), first);
+//! assert_eq!(builder.finish(&[first]).topological(), [first]);
+//! ```
 
+mod canon;
 mod digest;
 mod dot;
 mod exec;

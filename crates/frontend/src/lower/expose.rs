@@ -16,14 +16,16 @@ pub(super) fn lower(
     command: &Command<'_>,
     expose: &ExposeInstruction,
 ) -> Outcome {
-    let mut ports = Vec::new();
+    let mut texts = Vec::new();
     for word in &expose.ports {
-        for text in stage.expand_words(word, command)? {
-            let found = parse_port(&text)
-                .map_err(|message| Diagnostic::error(Code::InvalidPort, command.span, message))?;
-            warn(stage, command, &text);
-            ports.extend(found);
-        }
+        texts.extend(stage.expand_words(word, command)?);
+    }
+    let mut ports = Vec::new();
+    for text in &texts {
+        let found = parse_port(text)
+            .map_err(|message| Diagnostic::error(Code::InvalidPort, command.span, message))?;
+        warn(stage, command, text);
+        ports.extend(found);
     }
     stage.state.note(format!("EXPOSE {}", plain_list(&ports)));
     stage.state.run_config().exposed_ports.extend(ports);

@@ -72,6 +72,10 @@ fn ports_are_normalised() {
         "FROM a; ENV P=8080 8081/udp; EXPOSE [8080/tcp 8081/udp 443/tcp 80/tcp 81/tcp]",
     );
     check_errors("FROM a\nEXPOSE 70000\n", &["invalid containerPort: 70000"]);
+    check_errors(
+        "FROM a\nEXPOSE 1 ${X:?none}\n",
+        &["failed to process \"${X:?none}\": X: none"],
+    );
 }
 
 #[test]

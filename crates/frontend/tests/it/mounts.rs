@@ -171,7 +171,7 @@ fn mounts_that_cannot_be_made() {
         check_errors(&format!("FROM a\nRUN --mount={options} x\n"), &[wanted]);
     };
     check("target=/", "invalid mount target \"/\"");
-    check("type=cache,target=/a/..", "invalid mount target \"/a/..\"");
+    check("type=cache,target=/a/..", "invalid mount target \"/\"");
     check("type=ssh,source=/x", "ssh does not support source");
     check("type=foo,target=/x", "unsupported mount type \"foo\"");
     // Only a stage that is wanted must have mounts that can be made.
