@@ -44,7 +44,7 @@ pub(crate) fn arguments(
 
 /// Reads a JSON array of strings, or falls back to another shape.
 ///
-/// Grammar: dockerfile.ebnf#json_or
+/// Grammar: dockerfile.ebnf#json-or
 fn json_or(
     logical: &Logical,
     rest: &str,
@@ -78,6 +78,7 @@ fn string(logical: &Logical, rest: &str) -> Arguments {
 /// Splits at blanks; quotes stay in the words.
 ///
 /// Grammar: dockerfile.ebnf#words
+/// Grammar: dockerfile.ebnf#path
 fn words(logical: &Logical, rest: &str) -> Arguments {
     let found = rest.split(is_blank).filter(|word| !word.is_empty());
     Arguments::Words(found.map(|word| logical.word(word)).collect())
@@ -86,7 +87,7 @@ fn words(logical: &Logical, rest: &str) -> Arguments {
 /// Splits at blanks outside quotes; quotes and escapes stay in the words, an escape character at
 /// the very end is dropped.
 ///
-/// Grammar: dockerfile.ebnf#quoted_words
+/// Grammar: dockerfile.ebnf#quoted-words
 pub fn quoted_words(text: &str, escape: char) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text.trim_start();
@@ -106,7 +107,7 @@ pub fn quoted_words(text: &str, escape: char) -> Vec<&str> {
 
 /// Reads one word up to a blank outside quotes.
 ///
-/// Grammar: dockerfile.ebnf#quoted_word
+/// Grammar: dockerfile.ebnf#quoted-word
 fn quoted_word(text: &str, escape: char) -> IResult<&str, &str> {
     let escaped = || recognize(pair(one_char(escape), opt(anychar)));
     let plain = take_while1(move |ch: char| {
@@ -150,7 +151,7 @@ fn drop_last_escape(word: &str, escape: char) -> &str {
 
 /// Reads the arguments of ENV and LABEL.
 ///
-/// Grammar: dockerfile.ebnf#name_values
+/// Grammar: dockerfile.ebnf#name-values
 pub(crate) fn name_values(
     logical: &Logical,
     rest: &str,
@@ -171,7 +172,7 @@ pub(crate) fn name_values(
 
 /// Splits `name=value` at the first `=`.
 ///
-/// Grammar: dockerfile.ebnf#name_value
+/// Grammar: dockerfile.ebnf#name-value
 fn name_value(logical: &Logical, word: &str) -> Result<Pair, Fault> {
     let Some((key, value)) = word.split_once('=') else {
         let quoted = go_quote(word);
@@ -189,7 +190,7 @@ fn name_value(logical: &Logical, word: &str) -> Result<Pair, Fault> {
 
 /// Reads `name value` with all of the rest as the value.
 ///
-/// Grammar: dockerfile.ebnf#legacy_pair
+/// Grammar: dockerfile.ebnf#legacy-pair
 fn legacy_pair(logical: &Logical, rest: &str, keyword: Keyword) -> Result<Arguments, Fault> {
     let mut parts = pair(
         take_till::<_, _, Error<&str>>(is_blank),

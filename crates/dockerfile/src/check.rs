@@ -47,7 +47,7 @@ impl Selection {
 
     /// Reads `all` or a list of names.
     ///
-    /// Grammar: dockerfile.ebnf#check_selection
+    /// Grammar: dockerfile.ebnf#check-selection
     fn parse(value: &str) -> Selection {
         let mut rules = Vec::new();
         for name in value.split(',').map(str::trim) {
@@ -80,7 +80,7 @@ impl CheckOptions {
     /// Reads `skip=...;experimental=...;error=...`, in any order, each at most meaningful once:
     /// a later one replaces an earlier one. An empty text has no options.
     ///
-    /// Grammar: dockerfile.ebnf#check_options
+    /// Grammar: dockerfile.ebnf#check-options
     pub fn parse(text: &str) -> Result<CheckOptions, CheckError> {
         let mut options = CheckOptions::default();
         if text.is_empty() {
@@ -108,7 +108,7 @@ impl CheckOptions {
 
 /// Splits `name=value`.
 ///
-/// Grammar: dockerfile.ebnf#check_option
+/// Grammar: dockerfile.ebnf#check-option
 fn check_option(part: &str) -> IResult<&str, (&str, &str)> {
     let name = take_till::<_, _, Error<&str>>(|ch| ch == '=');
     separated_pair(name, one_char('='), rest).parse(part)

@@ -65,7 +65,7 @@ pub(crate) fn fields(text: &str) -> Result<Vec<String>, CsvError> {
 
 /// Reads a quoted field; a doubled quote in it is one.
 ///
-/// Grammar: dockerfile.ebnf#csv_quoted
+/// Grammar: dockerfile.ebnf#csv-quoted
 fn csv_quoted(text: &str) -> IResult<&str, String> {
     let part = alt((tag("\"\"").map(|_| "\""), take_while1(|ch| ch != '"')));
     let inside = fold_many0(part, String::new, |mut all, part: &str| {

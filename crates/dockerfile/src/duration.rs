@@ -56,7 +56,7 @@ pub fn parse_duration(text: &str) -> Result<i64, DurationError> {
 
 /// Reads one number and its unit.
 ///
-/// Grammar: dockerfile.ebnf#duration_part
+/// Grammar: dockerfile.ebnf#duration-part
 fn duration_part<'a>(text: &str, input: &'a str) -> Result<(&'a str, i64), DurationError> {
     let invalid = || DurationError::Invalid(text.to_owned());
     let digits = || take_while::<_, _, Error<&str>>(|ch: char| ch.is_ascii_digit());

@@ -37,6 +37,7 @@ pub(crate) fn flags<'a>(logical: &Logical, rest: &'a str) -> (&'a str, Vec<Word>
 /// here, whatever the directive says, and works in both kinds of quotes, as in BuildKit.
 ///
 /// Grammar: dockerfile.ebnf#flag
+/// Grammar: dockerfile.ebnf#flag-part
 fn flag(text: &str) -> IResult<&str, String> {
     let plain = take_while1(|ch: char| !ch.is_whitespace() && !matches!(ch, '\'' | '"' | '\\'));
     let part = alt((
@@ -54,7 +55,7 @@ fn flag(text: &str) -> IResult<&str, String> {
 
 /// Reads `\` and the character it protects; nothing at the end of the line.
 ///
-/// Grammar: dockerfile.ebnf#flag_escape
+/// Grammar: dockerfile.ebnf#flag-escape
 fn flag_escape(input: &str) -> IResult<&str, String> {
     preceded(one_char('\\'), opt(anychar))
         .map(|ch| ch.map(String::from).unwrap_or_default())
@@ -63,7 +64,7 @@ fn flag_escape(input: &str) -> IResult<&str, String> {
 
 /// Reads a quoted part; it may be left open at the end of the line.
 ///
-/// Grammar: dockerfile.ebnf#flag_quoted
+/// Grammar: dockerfile.ebnf#flag-quoted
 fn flag_quoted(input: &str, quote: char) -> IResult<&str, String> {
     let plain = preceded(
         peek(not(alt((one_char(quote), one_char('\\'))))),

@@ -26,7 +26,7 @@ const ESCAPE: char = '\\';
 
 /// Splits a word into descriptor, `-` and terminator word.
 ///
-/// Grammar: dockerfile.ebnf#heredoc_word
+/// Grammar: dockerfile.ebnf#heredoc-word
 fn heredoc_word(word: &str) -> IResult<&str, (&str, Option<char>, &str)> {
     let blank = |ch: char| matches!(ch, '\t' | '\n' | '\x0c' | '\r' | ' ');
     all_consuming((
@@ -50,6 +50,8 @@ fn lex(word: &str, raw_quotes: bool, raw_escapes: bool) -> Result<Expanded, Expa
 /// Reads a word as a here-document's; `None` when it is none.
 ///
 /// Errors: the terminator has an open quote or a broken `${`.
+///
+/// Grammar: dockerfile.ebnf#heredoc-name
 pub fn mark(word: &str) -> Result<Option<Mark>, ExpandError> {
     let Ok((_, (descriptor, dash, terminator))) = heredoc_word(word) else {
         return Ok(None);

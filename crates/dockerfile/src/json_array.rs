@@ -26,7 +26,7 @@ pub enum JsonArray<'a> {
 ///
 /// Blanks around the array are allowed. Linear in the length of `text`.
 ///
-/// Grammar: dockerfile.ebnf#json_array
+/// Grammar: dockerfile.ebnf#json-array
 pub fn json_array(text: &str) -> JsonArray<'_> {
     let text = text.trim_start();
     if !text.starts_with('[') {
@@ -62,7 +62,7 @@ fn string_array(text: &str) -> IResult<&str, Vec<(String, &str)>> {
     }
 }
 
-/// Grammar: dockerfile.ebnf#json_string
+/// Grammar: dockerfile.ebnf#json-string
 fn json_string(text: &str) -> IResult<&str, String> {
     let (mut rest, _) = char('"').parse(text)?;
     let mut out = String::new();
@@ -128,7 +128,7 @@ fn four_digits(text: &str) -> IResult<&str, u32> {
     Ok((&text[4..], value))
 }
 
-/// Grammar: dockerfile.ebnf#json_number
+/// Grammar: dockerfile.ebnf#json-number
 fn json_number(text: &str) -> IResult<&str, &str> {
     let exponent = (one_of("eE"), opt(one_of("+-")), digit1);
     let integer = alt((
@@ -161,7 +161,7 @@ enum Expect {
 
 /// Says whether the whole text is one valid JSON array.
 ///
-/// Grammar: dockerfile.ebnf#json_value
+/// Grammar: dockerfile.ebnf#json-value
 fn is_json_array(text: &str) -> bool {
     let mut open: Vec<char> = Vec::new();
     let mut rest = blank(text);

@@ -29,6 +29,7 @@ pub mod line;
 mod node;
 mod parse;
 pub mod port;
+pub mod print;
 pub mod quote;
 pub mod source;
 pub mod suggest;

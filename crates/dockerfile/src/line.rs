@@ -111,7 +111,7 @@ pub fn read_lines(text: &str) -> LineFile {
 impl<'t> Reader<'t> {
     /// Takes the next physical line.
     ///
-    /// Grammar: dockerfile.ebnf#physical_line
+    /// Grammar: dockerfile.ebnf#physical-line
     fn next(&mut self) -> Option<Physical<'t>> {
         let rest = &self.text[self.at..];
         if rest.is_empty() || self.too_long {
@@ -143,7 +143,8 @@ impl<'t> Reader<'t> {
 
     /// Reads one logical line that begins with `line`.
     ///
-    /// Grammar: dockerfile.ebnf#logical_line
+    /// Grammar: dockerfile.ebnf#logical-line
+    /// Grammar: dockerfile.ebnf#blank-line
     fn logical_line(&mut self, line: Physical<'t>) {
         let mut text = line.text;
         if line.start == 0 {
@@ -165,6 +166,8 @@ impl<'t> Reader<'t> {
     }
 
     /// Offers a line to the directives.
+    ///
+    /// Grammar: dockerfile.ebnf#directive-line
     fn top(&mut self, trimmed: &str, line: Physical<'t>) -> Option<LineKind> {
         // BuildKit has not counted the line yet when it complains.
         let lines = LineRange {
@@ -215,6 +218,8 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads an instruction, its continuations and its here-documents.
+    ///
+    /// Grammar: dockerfile.ebnf#instruction-line
     fn instruction(&mut self, first: Physical<'t>, trimmed: &'t str) {
         let first_line = self.count;
         let start = first.start + (trimmed.as_ptr() as usize - first.text.as_ptr() as usize);
@@ -252,7 +257,7 @@ impl<'t> Reader<'t> {
     /// Joins `trimmed`, which begins at `start`, and its continuations into the logical line.
     /// Returns where the text ends and whether there were blank lines in it.
     ///
-    /// Grammar: dockerfile.ebnf#joined_line
+    /// Grammar: dockerfile.ebnf#joined-line
     fn join(&mut self, trimmed: &'t str, start: usize) -> (usize, bool) {
         let escape = self.out.directives.escape;
         let mut blank_lines = false;
@@ -341,7 +346,7 @@ impl<'t> Reader<'t> {
 
     /// Reads lines up to the terminator.
     ///
-    /// Grammar: dockerfile.ebnf#heredoc_body
+    /// Grammar: dockerfile.ebnf#heredoc-body
     fn body(&mut self, mark: Mark, end: &mut usize) -> Option<InlineFile> {
         let start = self.at;
         while let Some(line) = self.next() {

@@ -87,6 +87,9 @@ impl Node {
 }
 
 /// Says whether `ch` separates words where quotes do not count.
+///
+/// Grammar: dockerfile.ebnf#blank
+/// Grammar: dockerfile.ebnf#blanks
 pub(crate) fn is_blank(ch: char) -> bool {
     matches!(ch, '\t' | '\x0b' | '\x0c' | '\r' | ' ')
 }
@@ -132,7 +135,7 @@ fn instruction(logical: &Logical, line: &str, escape: char, depth: usize) -> Res
 
 /// Splits the keyword from the rest of a trimmed line.
 ///
-/// Grammar: dockerfile.ebnf#keyword_and_rest
+/// Grammar: dockerfile.ebnf#keyword-and-rest
 fn split_keyword(line: &str) -> (&str, &str) {
     let mut parts = (
         take_till::<_, _, Error<&str>>(is_blank),

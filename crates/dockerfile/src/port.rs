@@ -103,7 +103,7 @@ fn check_address(address: &str) -> Result<(), PortError> {
 
 /// Reads `port` or `port-port`.
 ///
-/// Grammar: dockerfile.ebnf#port_range
+/// Grammar: dockerfile.ebnf#port-range
 fn port_range(text: &str) -> IResult<&str, (u16, u16)> {
     let number = || {
         map_res(

@@ -43,7 +43,7 @@ pub(super) fn stage(mut request: Request) -> Result<Stage, Fault> {
 
 /// Lower-cases and checks the name of a stage.
 ///
-/// Grammar: dockerfile.ebnf#stage_name
+/// Grammar: dockerfile.ebnf#stage-name
 fn stage_name(written: &Word) -> Result<Word, Fault> {
     let name = written.text.to_lowercase();
     let mut chars = name.chars();

@@ -235,7 +235,7 @@ fn number(key: &str, value: &str, radix: u32) -> Result<Option<u32>, MountError>
 impl Draft {
     /// Reads an option without a value.
     ///
-    /// Grammar: dockerfile.ebnf#mount_switch
+    /// Grammar: dockerfile.ebnf#mount-switch
     fn switch(&mut self, field: &str) -> Result<(), MountError> {
         let key = field.to_lowercase();
         match key.as_str() {
@@ -269,7 +269,7 @@ impl Draft {
 
     /// Reads an option with its expanded value.
     ///
-    /// Grammar: dockerfile.ebnf#mount_option
+    /// Grammar: dockerfile.ebnf#mount-option
     fn option(&mut self, key: &str, value: &str, field: &str) -> Result<(), MountError> {
         let mount = &mut self.mount;
         match key {

@@ -184,7 +184,7 @@ fn split<'a>(
 
 /// Reads `<`, or `<<` with the blanks behind it: they belong to a here-document's word.
 ///
-/// Grammar: shellword.ebnf#heredoc_mark
+/// Grammar: shellword.ebnf#heredoc-mark
 fn less_than<'a>(level: Level<'a>, input: &'a str) -> (&'a str, Piece) {
     let mark = pair(
         one_char::<&str, nom::error::Error<&str>>('<'),
@@ -215,7 +215,7 @@ fn escaped<'a>(level: Level<'a>, input: &'a str) -> (&'a str, Piece) {
 
 /// Reads `'...'`, in which nothing is special.
 ///
-/// Grammar: shellword.ebnf#single_quoted
+/// Grammar: shellword.ebnf#single-quoted
 fn single_quoted<'a>(level: Level<'a>, input: &'a str) -> (&'a str, Piece) {
     let quoted: IResult<&str, &str> =
         delimited(one_char('\''), take_till(|ch| ch == '\''), one_char('\'')).parse(input);
@@ -234,7 +234,7 @@ fn single_quoted<'a>(level: Level<'a>, input: &'a str) -> (&'a str, Piece) {
 
 /// Reads `"..."`, in which variables count and the escape character protects `"`, `$`, itself.
 ///
-/// Grammar: shellword.ebnf#double_quoted
+/// Grammar: shellword.ebnf#double-quoted
 fn double_quoted<'a>(level: Level<'a>, input: &'a str) -> (&'a str, Piece) {
     let Reading {
         escape,

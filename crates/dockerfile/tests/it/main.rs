@@ -1,4 +1,7 @@
 //! Tests of the crate from outside.
 
 mod conformance;
+mod ebnf;
+mod generate;
+mod grammar;
 mod vectors;

@@ -1,0 +1,501 @@
+//! Random texts by the grammar files, and what must hold for every one of them.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+
+use rbuild_dockerfile::expand::{ExpandMode, expand};
+use rbuild_dockerfile::json::oracle_json;
+use rbuild_dockerfile::line::read_lines;
+use rbuild_dockerfile::print::print;
+use rbuild_dockerfile::word::{Piece, Reading, pieces};
+use rbuild_dockerfile::{Severity, SourceFile, Span};
+use serde_json::Value;
+
+use crate::ebnf::{self, Expression, Grammar};
+
+/// Characters of which sets that exclude some choose.
+const POOL: &str =
+    "abcXYZ019_-./:,=+*?!#$%@&|~^;<>()[]{}\"'`\\ \t\u{b}\u{c}\r\näß한\u{a0}\u{301}😀\u{feff}\0";
+/// Beyond this depth only the shortest way out is taken.
+const DEPTH: usize = 40;
+const CASES: u64 = 3000;
+
+/// A small generator of numbers; the same seed gives the same texts everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % limit.max(1)
+    }
+}
+
+/// A grammar, and how deep each of its rules must at least go.
+struct Language {
+    grammar: Grammar,
+    costs: BTreeMap<String, usize>,
+}
+
+impl Language {
+    fn read(file: &str) -> Language {
+        let grammar = ebnf::read(file);
+        let costs = costs(&grammar);
+        Language { grammar, costs }
+    }
+
+    fn text(&self, rule: &str, seed: u64) -> String {
+        let mut out = String::new();
+        self.generator(seed).rule(rule, 0, &mut out);
+        out
+    }
+
+    fn generator(&self, seed: u64) -> Generator<'_> {
+        Generator {
+            language: self,
+            dice: RefCell::new(Dice::new(seed)),
+            names: RefCell::default(),
+            directives: RefCell::default(),
+        }
+    }
+}
+
+struct Generator<'a> {
+    language: &'a Language,
+    dice: RefCell<Dice>,
+    /// Here-documents whose bodies are still to come.
+    names: RefCell<VecDeque<String>>,
+    /// Directives that are there.
+    directives: RefCell<Vec<String>>,
+}
+
+impl Generator<'_> {
+    fn roll(&self, limit: usize) -> usize {
+        self.dice.borrow_mut().below(limit)
+    }
+
+    fn rule(&self, rule: &str, depth: usize, out: &mut String) {
+        match rule {
+            // One for each word, not any number.
+            "heredocs" => {
+                while !self.names.borrow().is_empty() {
+                    self.rule("heredoc-body", depth + 1, out);
+                }
+            }
+            // Each of them once.
+            "directive-line" => {
+                let mut text = String::new();
+                self.write(
+                    &self.language.grammar[rule].expression,
+                    depth + 1,
+                    &mut text,
+                );
+                let name = text[..text.find('=').unwrap_or(0)]
+                    .replace(['#', ' '], "")
+                    .to_lowercase();
+                if !self.directives.borrow().contains(&name) {
+                    self.directives.borrow_mut().push(name);
+                    out.push_str(&text);
+                }
+            }
+            "instruction" => {
+                self.names.borrow_mut().clear();
+                let mut text = String::new();
+                self.write(
+                    &self.language.grammar[rule].expression,
+                    depth + 1,
+                    &mut text,
+                );
+                self.spread(&text, out);
+            }
+            "heredoc-name" => {
+                let start = out.len();
+                self.write(&self.language.grammar[rule].expression, depth + 1, out);
+                self.names.borrow_mut().push_back(out[start..].to_owned());
+            }
+            _ => self.write(&self.language.grammar[rule].expression, depth + 1, out),
+        }
+    }
+
+    /// Puts continuations into an instruction where they may stand.
+    fn spread(&self, text: &str, out: &mut String) {
+        let mut before = '\\';
+        for ch in text.chars() {
+            let may_stand = before != '\\' && !matches!(ch, '\\' | '#') && !ch.is_whitespace();
+            if may_stand && self.roll(40) == 0 {
+                self.rule("continuation", DEPTH / 2, out);
+                while self.roll(3) == 0 {
+                    let rule = ["comment", "blank-line"][self.roll(2)];
+                    self.rule(rule, DEPTH / 2, out);
+                }
+            }
+            out.push(ch);
+            before = ch;
+        }
+    }
+
+    fn write(&self, expression: &Expression, depth: usize, out: &mut String) {
+        match expression {
+            Expression::Choice(all) if depth > DEPTH => {
+                let shortest = all
+                    .iter()
+                    .min_by_key(|part| cost(part, &self.language.costs));
+                self.write(shortest.expect("some choice"), depth + 1, out);
+            }
+            Expression::Choice(all) => self.write(&all[self.roll(all.len())], depth + 1, out),
+            Expression::Sequence(all) => {
+                all.iter().for_each(|part| self.write(part, depth + 1, out))
+            }
+            Expression::Optional(part) => {
+                if depth <= DEPTH && self.roll(2) == 0 {
+                    self.write(part, depth + 1, out);
+                }
+            }
+            Expression::Repeated(part) => {
+                while depth <= DEPTH && self.roll(4 + depth / 2) < 3 {
+                    self.write(part, depth + 4, out);
+                }
+            }
+            Expression::Text(text) => out.push_str(text),
+            Expression::AnyCase(text) => {
+                let lower = self.roll(4);
+                out.extend(text.chars().map(|ch| match lower {
+                    0 => ch.to_ascii_lowercase(),
+                    1 if self.roll(2) == 0 => ch.to_ascii_lowercase(),
+                    _ => ch,
+                }));
+            }
+            Expression::Set { excluded, ranges } => out.push(self.member(*excluded, ranges)),
+            Expression::Rule(rule) => self.rule(rule, depth, out),
+            Expression::Special(words) => {
+                assert_eq!(words, "the name in the word");
+                let name = self.names.borrow_mut().pop_front();
+                out.push_str(&name.unwrap_or_default());
+            }
+        }
+    }
+
+    fn member(&self, excluded: bool, ranges: &[(char, char)]) -> char {
+        let inside = |ch: &char| ranges.iter().any(|(low, high)| (low..=high).contains(&ch));
+        if excluded {
+            let others: Vec<char> = POOL.chars().filter(|ch| !inside(ch)).collect();
+            return others[self.roll(others.len())];
+        }
+        let (low, high) = ranges[self.roll(ranges.len())];
+        let all: Vec<char> = (low..=high).collect();
+        all[self.roll(all.len())]
+    }
+}
+
+/// The least depth of rules below an expression; unknown ones are infinitely deep.
+fn cost(expression: &Expression, costs: &BTreeMap<String, usize>) -> usize {
+    match expression {
+        Expression::Choice(all) => all.iter().map(|part| cost(part, costs)).min().unwrap_or(0),
+        Expression::Sequence(all) => all.iter().map(|part| cost(part, costs)).max().unwrap_or(0),
+        Expression::Rule(rule) => {
+            let below = costs.get(rule).copied();
+            below.unwrap_or(usize::MAX - 1).saturating_add(1)
+        }
+        _ => 0,
+    }
+}
+
+fn costs(grammar: &Grammar) -> BTreeMap<String, usize> {
+    let mut costs = BTreeMap::new();
+    for _ in 0..=grammar.len() {
+        for (name, rule) in grammar {
+            let found = cost(&rule.expression, &costs);
+            if found < usize::MAX - 1 {
+                costs.insert(name.clone(), found);
+            }
+        }
+    }
+    costs
+}
+
+/// Damages a text: some bytes cut, doubled or replaced.
+fn damage(text: &str, dice: &mut Dice) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    for _ in 0..=dice.below(4) {
+        let at = dice.below(chars.len().max(1));
+        match dice.below(4) {
+            0 => chars.truncate(at),
+            1 if at < chars.len() => drop(chars.remove(at)),
+            2 if at < chars.len() => chars.insert(at, chars[at]),
+            _ => chars.insert(
+                at.min(chars.len()),
+                POOL.chars().nth(dice.below(60)).unwrap_or('x'),
+            ),
+        }
+    }
+    chars.into_iter().collect()
+}
+
+/// Removes what tells of places and of blanks, so that only the tree is left.
+fn tree(value: Value) -> Value {
+    const PLACES: [&str; 9] = [
+        "line",
+        "end_line",
+        "start",
+        "end",
+        "original",
+        "code",
+        "expression",
+        "parse_warnings",
+        "file",
+    ];
+    match value {
+        Value::Object(map) => {
+            let kept = map
+                .into_iter()
+                .filter(|(key, _)| !PLACES.contains(&key.as_str()));
+            kept.map(|(key, value)| (key, tree(value))).collect()
+        }
+        Value::Array(list) => list.into_iter().map(tree).collect(),
+        Value::String(text) => match text.strip_prefix("dockerfile parse error on line ") {
+            Some(rest) => Value::from(rest.split_once(": ").map_or("", |(_, message)| message)),
+            None => Value::String(text),
+        },
+        other => other,
+    }
+}
+
+fn check_lines(text: &str) {
+    let file = read_lines(text);
+    let mut end = 0;
+    for line in &file.lines {
+        assert_eq!(line.span.start, end, "a gap in {text:?}");
+        end = line.span.end;
+    }
+    assert_eq!(end as usize, text.len(), "bytes without a line in {text:?}");
+    let source = SourceFile::new("Dockerfile", text);
+    for node in &file.nodes {
+        let words = [&node.header.keyword]
+            .into_iter()
+            .chain(&node.flags)
+            .chain(&node.header.comments);
+        for word in words {
+            check_span(&source, word.span, text);
+        }
+        check_span(&source, node.header.span, text);
+        let lines = source.lines_of(node.header.span);
+        assert!(lines.first >= node.header.lines.first, "{text:?}");
+        assert!(lines.last <= node.header.lines.last, "{text:?}");
+    }
+    for found in rbuild_dockerfile::parse(text).diagnostics {
+        check_span(&source, found.span, text);
+        assert!(found.severity == Severity::Error || !found.message.is_empty());
+    }
+}
+
+fn check_span(source: &SourceFile, span: Span, text: &str) {
+    let range = span.start as usize..span.end as usize;
+    assert!(
+        source.text().get(range).is_some(),
+        "{span:?} does not fit {text:?}"
+    );
+}
+
+fn check_printing(text: &str) {
+    let first = tree(oracle_json("", text.as_bytes()));
+    if !first["parse_error"].is_null() {
+        return;
+    }
+    let printed = print(&read_lines(text));
+    let second = tree(oracle_json("", printed.as_bytes()));
+    if let Some(found) = difference(&first, &second) {
+        panic!("{found}\nfrom    {text:?}\nprinted {printed:?}");
+    }
+}
+
+/// Returns where two trees differ first.
+fn difference(first: &Value, second: &Value) -> Option<String> {
+    match (first, second) {
+        (Value::Object(a), Value::Object(b)) if a.keys().eq(b.keys()) => {
+            a.iter().find_map(|(key, value)| difference(value, &b[key]))
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).find_map(|(a, b)| difference(a, b))
+        }
+        _ if first == second => None,
+        _ => Some(format!("{first}\nis now {second}")),
+    }
+}
+
+#[test]
+fn files_by_the_grammar() {
+    let language = Language::read("dockerfile.ebnf");
+    let mut good = 0;
+    for seed in 0..CASES {
+        let text = language.text("dockerfile", seed);
+        check_lines(&text);
+        check_printing(&text);
+        good += u64::from(oracle_json("", text.as_bytes())["parse_error"].is_null());
+        let mut dice = Dice::new(seed + CASES);
+        let damaged = damage(&text, &mut dice);
+        check_lines(&damaged);
+        check_printing(&damaged);
+    }
+    assert!(
+        good * 2 > CASES,
+        "only {good} of {CASES} files could be read"
+    );
+}
+
+#[test]
+fn instructions_by_the_grammar() {
+    let language = Language::read("dockerfile.ebnf");
+    let rules = [
+        "add",
+        "arg",
+        "command",
+        "copy",
+        "env",
+        "expose",
+        "from",
+        "healthcheck",
+        "label",
+        "maintainer",
+        "onbuild",
+        "run",
+        "shell",
+        "stopsignal",
+        "user",
+        "volume",
+        "workdir",
+    ];
+    for (rule, seed) in rules
+        .into_iter()
+        .flat_map(|rule| (0..200).map(move |seed| (rule, seed)))
+    {
+        let generator = language.generator(seed);
+        let mut text = String::new();
+        generator.rule(rule, 0, &mut text);
+        text.push('\n');
+        generator.rule("heredocs", 0, &mut text);
+        check_lines(&text);
+        check_printing(&text);
+        let file = read_lines(&text);
+        // An open quote, flags included, hides the here-documents of a line.
+        let single = file.nodes.len() == 1 || text.contains("<<");
+        assert!(single, "{rule}: {text:?} {:?}", file.diagnostics);
+        let keyword = file.nodes[0]
+            .keyword()
+            .expect("a keyword")
+            .as_str()
+            .to_lowercase();
+        assert!(keyword == rule || rule == "command", "{rule}: {text:?}");
+    }
+}
+
+#[test]
+fn small_notations_by_the_grammar() {
+    let language = Language::read("dockerfile.ebnf");
+    for seed in 0..CASES {
+        let text = |rule: &str| language.text(rule, seed);
+        let duration = text("duration");
+        // Anything but a number too large is fine.
+        let parsed = rbuild_dockerfile::duration::parse_duration(&duration);
+        assert!(
+            parsed.is_ok() || duration.len() > 7,
+            "{duration:?} {parsed:?}"
+        );
+        let check = text("check-options");
+        rbuild_dockerfile::check::CheckOptions::parse(&check).expect("valid options");
+        let array = text("json-array");
+        let found = rbuild_dockerfile::json_array::json_array(&array);
+        assert!(
+            matches!(found, rbuild_dockerfile::json_array::JsonArray::Strings(_)),
+            "{array:?}"
+        );
+        let value = format!("[{}]", text("json-value"));
+        let found = rbuild_dockerfile::json_array::json_array(&value);
+        assert_ne!(
+            found,
+            rbuild_dockerfile::json_array::JsonArray::NotJson,
+            "{value:?}"
+        );
+        let strict: Result<Value, _> = serde_json::from_str(&value);
+        assert!(strict.is_ok(), "{value:?}");
+        drop(rbuild_dockerfile::port::parse_port(&text("port")));
+        let mut same = |value: &str| Ok(value.to_owned());
+        drop(rbuild_dockerfile::instruction::Mount::parse(
+            &text("mount"),
+            &mut same,
+        ));
+    }
+}
+
+#[test]
+fn words_by_the_grammar() {
+    let language = Language::read("shellword.ebnf");
+    let env = |name: &str| (name.len() % 2 == 1).then(|| format!("<{name} b>"));
+    for seed in 0..CASES * 3 {
+        let word = language.text("word", seed);
+        let tree = pieces(&word, Reading::new('\\'));
+        let mut end = 0;
+        for piece in &tree {
+            let at = match piece {
+                Piece::Plain { at, .. } | Piece::Raw { at, .. } | Piece::Quoted { at, .. } => at,
+                Piece::Variable(variable) => &variable.at,
+                Piece::Invalid { fault, .. } => panic!("{word:?}: {fault}"),
+            };
+            assert_eq!(at.start, end, "{word:?}");
+            end = at.end;
+        }
+        assert_eq!(end, word.len(), "{word:?}");
+        let modes = [
+            ExpandMode::default(),
+            ExpandMode {
+                raw_quotes: true,
+                raw_escapes: true,
+                skip_unset: true,
+                ignore_quotes: false,
+            },
+            ExpandMode {
+                ignore_quotes: true,
+                ..ExpandMode::default()
+            },
+        ];
+        for mode in modes {
+            drop(expand(&word, '\\', &env, mode));
+            let damaged = damage(&word, &mut Dice::new(seed));
+            drop(expand(&damaged, '`', &env, mode));
+        }
+    }
+}
+
+/// Texts that make careless parsers slow or deep; the test's own time limit is the check.
+#[test]
+fn hostile_files() {
+    let many = 200_000;
+    let texts = [
+        "\\\n".repeat(many),
+        format!("RUN a\\\n{}", "b\\\n".repeat(many)),
+        format!("RUN a\\\n{}", "\n".repeat(many)),
+        format!("{}FROM a\n", "# comment\n".repeat(many)),
+        "ONBUILD ".repeat(8000),
+        format!("ONBUILD \\\n{}", "ONBUILD \\\n".repeat(many)),
+        format!("RUN {}\n", "<<A ".repeat(15_000)),
+        format!("FROM a\nRUN <<A\n{}", "A \n".repeat(many)),
+        format!("CMD {}\n", "[".repeat(60_000)),
+        format!("ENV {}\n", "a=\"".repeat(20_000)),
+        format!("COPY {}\n", "${a:-".repeat(12_000)),
+        format!("RUN --a=\\\n{}", "'\\\n\"\\\n".repeat(many)),
+        format!("EXPOSE {}\n", "1 ".repeat(30_000)),
+        "FROM a\n".repeat(many),
+    ];
+    for text in texts {
+        check_lines(&text);
+        let mut slices = vec![text.as_str()];
+        slices.extend(text.get(..1000));
+        for slice in slices {
+            drop(expand(slice, '\\', &|_| None, ExpandMode::default()));
+        }
+    }
+}
