@@ -1,8 +1,10 @@
 //! From the nursery's rights down to those of the step, in the one order that works.
 //!
-//! The bounding set shrinks while `CAP_SETPCAP` is there; ids change last, and take the
+//! The filter goes in while `CAP_SYS_ADMIN` is there (a filter needs that or no_new_privs, and set-id
+//! programs must work); the bounding set shrinks while `CAP_SETPCAP` is there; ids change last, and take the
 //! rest of the capabilities along unless they stay 0.
 
+use rbuild_sys::seccomp;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
@@ -13,6 +15,7 @@ use rustix::thread::{
 
 use crate::failure::During;
 use crate::nursery_main::Rung;
+use crate::seccomp::Filters;
 use crate::spec::{Security, StepSpec};
 use crate::user::Identity;
 use crate::wire::Failure;
@@ -34,9 +37,17 @@ pub(crate) const DEFAULT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETFCAP);
 
 /// Gives up everything the step must not have.
-pub(crate) fn assume(spec: &StepSpec, rung: Rung, identity: &Identity) -> Result<(), Failure> {
+pub(crate) fn assume(
+    spec: &StepSpec,
+    rung: Rung,
+    identity: &Identity,
+    filters: &Filters,
+) -> Result<(), Failure> {
     if spec.no_new_privileges {
         set_no_new_privs(true).during("set no_new_privs", "process")?;
+    }
+    if let Some(program) = filters.program(spec.security) {
+        seccomp::install(program).during("install seccomp filter", "process")?;
     }
     if spec.security == Security::Sandbox {
         shrink_bounding_set()?;

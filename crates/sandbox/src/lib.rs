@@ -44,6 +44,7 @@ mod place;
 mod program;
 mod rlimit;
 mod rootfs;
+mod seccomp;
 mod spec;
 mod stdio;
 mod step;

@@ -25,6 +25,7 @@ use rustix::stdio::{dup2_stdin, stdin};
 use crate::NurseryMode;
 use crate::cgroup::Group;
 use crate::own_binary;
+use crate::seccomp::Filters;
 use crate::spec::Network;
 use crate::step;
 use crate::wire::{self, Ended, Failure, Frame, Hello, Mapped, Start};
@@ -261,6 +262,8 @@ fn nursery(rung: Rung, duties: &dyn Duties) -> ! {
         Ok(proof) => proof,
         Err((action, error)) => give_up(&control, action, &error),
     };
+    // Built once, before any fork: each step finds it in its copy of this memory.
+    let filters = Filters::new(rung);
     let mut running: Vec<Running> = Vec::new();
     loop {
         let heard = match wait(&control, &running) {
@@ -279,6 +282,7 @@ fn nursery(rung: Rung, duties: &dyn Duties) -> ! {
                     let begun = Begin {
                         proof: &proof,
                         rung,
+                        filters: &filters,
                         duties,
                     };
                     begun.task(start, fds, &mut running);
@@ -380,6 +384,7 @@ fn reap(running: &mut Vec<Running>) {
 struct Begin<'a> {
     proof: &'a SingleThreaded,
     rung: Rung,
+    filters: &'a Filters,
     duties: &'a dyn Duties,
 }
 
@@ -406,6 +411,7 @@ impl Begin<'_> {
                         Forked::Child => step::run(step::Task {
                             proof: self.proof,
                             rung: self.rung,
+                            filters: self.filters,
                             payload,
                             streams,
                             fds,

@@ -22,6 +22,7 @@ use crate::failure::{During, setup};
 use crate::nursery_main::Rung;
 use crate::place::{self, Kind, Owner};
 use crate::program::{NotStarted, Prepared, environment};
+use crate::seccomp::Filters;
 use crate::spec::{Network, StepSpec};
 use crate::user::{Database, Identity};
 use crate::wire::{self, Failure, Frame, Streams};
@@ -36,6 +37,8 @@ pub(crate) struct Task<'a> {
     pub(crate) proof: &'a SingleThreaded,
     /// The nursery's rights.
     pub(crate) rung: Rung,
+    /// System call filters.
+    pub(crate) filters: &'a Filters,
     /// The encoded spec.
     pub(crate) payload: OwnedFd,
     /// What the descriptors are.
@@ -89,7 +92,7 @@ fn start(task: Task<'_>) -> Result<NotStarted, Failure> {
     drop(directory);
     connect(task.streams, &task.fds, owner_of(&user, task.rung))?;
     umask(Mode::from_raw_mode(0o022));
-    identity::assume(&spec, task.rung, &user)?;
+    identity::assume(&spec, task.rung, &user, task.filters)?;
     default_signals().during("reset signals", "process")?;
     close_on_exec_from(3).during("close descriptors", "process")?;
     Ok(program.start())
