@@ -332,7 +332,10 @@ fn files_by_the_grammar() {
     let language = Language::read("dockerfile.ebnf");
     let mut good = 0;
     for seed in 0..CASES {
-        let text = language.text("dockerfile", seed);
+        let generator = language.generator(seed);
+        let mut text = String::new();
+        generator.rule("dockerfile", 0, &mut text);
+        (0..4).for_each(|_| generator.rule("logical-line", 0, &mut text));
         check_lines(&text);
         check_printing(&text);
         good += u64::from(oracle_json("", text.as_bytes())["parse_error"].is_null());

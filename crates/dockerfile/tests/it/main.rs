@@ -1,6 +1,7 @@
 //! Tests of the crate from outside.
 
 mod conformance;
+mod data;
 mod ebnf;
 mod generate;
 mod grammar;

@@ -1,0 +1,16 @@
+FROM a b
+FROM alpine AS 1st
+FROM alpine
+COPY only
+WORKDIR
+USER
+EXPOSE
+VOLUME ["", "x"]
+ARG =x
+ENV =x
+LABEL
+STOPSIGNAL
+MAINTAINER
+SHELL /bin/sh -c
+SHELL []
+ONBUILD

@@ -1,0 +1,9 @@
+FROM alpine
+HEALTHCHECK
+HEALTHCHECK NONE x
+HEALTHCHECK curl localhost
+HEALTHCHECK CMD
+HEALTHCHECK --interval=5 CMD x
+HEALTHCHECK --timeout=1us CMD x
+HEALTHCHECK --retries=-1 CMD x
+HEALTHCHECK --retries=many CMD x

@@ -1,0 +1,5 @@
+FROM alpine
+ONBUILD ONBUILD RUN x
+ONBUILD FROM x
+ONBUILD maintainer x
+ONBUILD --x RUN y

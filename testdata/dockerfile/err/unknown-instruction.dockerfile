@@ -1,0 +1,5 @@
+FROM alpine
+RUNN make
+from-scratch
+copy a b
+entrypont x

@@ -1,0 +1,4 @@
+﻿# syntax=a b
+FROM alpine
+LABEL spät="한"
+RUN echo �

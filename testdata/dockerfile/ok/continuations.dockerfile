@@ -1,0 +1,9 @@
+FROM alpine
+RUN one \   
+  # a comment
+    # and an indented one
+  two \
+
+  three
+RUN a\\
+RUN b \

@@ -1,0 +1,6 @@
+FROM alpine
+RUN a \
+  b
+COPY <<E /x
+body
+E

@@ -1,0 +1,4 @@
+From alpine
+Run mkdir /tmp/logs
+wOrKdIr /tmp/logs
+eXPOSE 80
