@@ -133,11 +133,9 @@ fn drop_last_escape(word: &str, escape: char) -> &str {
     let mut chars = without.chars();
     while let Some(ch) = chars.next() {
         match (ch, quote) {
-            (_, None | Some('"')) if ch == escape => {
-                if chars.next().is_none() {
-                    return word;
-                }
-            }
+            // Escapes the last one.
+            (_, None | Some('"')) if ch == escape && chars.next().is_none() => return word,
+            (_, None | Some('"')) if ch == escape => {}
             ('\'' | '"', None) => quote = Some(ch),
             (_, Some(open)) if ch == open => quote = None,
             _ => {}

@@ -51,7 +51,7 @@ impl Assembly {
         let lines = node.header.lines;
         match typed(node) {
             Ok(Typed::Stage(stage)) => self.dockerfile.stages.push(*stage),
-            Ok(Typed::Instruction(instruction)) => self.place(instruction),
+            Ok(Typed::Instruction(instruction)) => self.place(*instruction),
             Err(fault) => self
                 .diagnostics
                 .push(fault.into_error(Phase::Instruction, lines)),
@@ -115,7 +115,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Vec<Diagnostic>> {
     let lines = first.as_ref().map(|node| node.header.lines);
     let lines = lines.unwrap_or_default();
     let instruction = match first.map(typed) {
-        Some(Ok(Typed::Instruction(instruction))) if single => Some(instruction),
+        Some(Ok(Typed::Instruction(instruction))) if single => Some(*instruction),
         Some(Err(fault)) => {
             diagnostics.push(fault.into_error(Phase::Instruction, lines));
             None

@@ -3,6 +3,7 @@
 //! What the variables in a word are worth is [`mod@crate::expand`]'s business.
 
 mod shellword;
+mod substitution;
 
 use std::ops::Range;
 

@@ -112,7 +112,7 @@ pub(crate) enum Typed {
     /// FROM.
     Stage(Box<Stage>),
     /// Anything else.
-    Instruction(Instruction),
+    Instruction(Box<Instruction>),
 }
 
 /// A line on its way to its type.
@@ -159,7 +159,7 @@ pub(crate) fn typed(node: Node) -> Result<Typed, Fault> {
         Keyword::Workdir => InstructionKind::Workdir(workdir::workdir(&mut request)?),
     };
     let header = request.header;
-    Ok(Typed::Instruction(Instruction { header, kind }))
+    Ok(Typed::Instruction(Box::new(Instruction { header, kind })))
 }
 
 fn unknown(keyword: &Word) -> Fault {

@@ -37,7 +37,7 @@ pub(super) fn onbuild(request: &mut Request) -> Result<OnbuildInstruction, Fault
     inner.header.lines = request.header.lines;
     inner.header.span.end = request.header.span.end;
     let trigger = match typed(*inner) {
-        Ok(Typed::Instruction(trigger)) => Some(Box::new(trigger)),
+        Ok(Typed::Instruction(trigger)) => Some(trigger),
         Ok(Typed::Stage(_)) | Err(_) => None,
     };
     Ok(OnbuildInstruction {

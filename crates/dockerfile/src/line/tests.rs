@@ -1,6 +1,9 @@
 //! Logical lines by cases: the joined texts of a file's instructions.
 
 use super::*;
+use crate::diagnostic::Code;
+use crate::source::LineRange;
+use crate::word::Word;
 
 fn originals(text: &str) -> Vec<String> {
     let file = read_lines(text);

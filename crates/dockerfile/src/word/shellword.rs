@@ -9,7 +9,8 @@ use nom::combinator::{opt, recognize};
 use nom::sequence::{delimited, pair};
 use nom::{IResult, Parser};
 
-use super::{Braces, Operator, Piece, Substitution, SyntaxFault, Unset, Variable};
+use super::substitution::braced;
+use super::{Braces, Piece, SyntaxFault, Variable};
 
 /// How deep `${...}` may be nested.
 pub const MAX_DEPTH: usize = 64;
@@ -40,14 +41,14 @@ impl Reading {
 }
 
 /// A list of pieces and whether it was ended by its stop character.
-struct Sequence {
-    pieces: Vec<Piece>,
-    closed: bool,
+pub(super) struct Sequence {
+    pub(super) pieces: Vec<Piece>,
+    pub(super) closed: bool,
 }
 
 /// Where the reader stands in nested substitutions.
 #[derive(Clone, Copy)]
-struct Level<'a> {
+pub(super) struct Level<'a> {
     reading: Reading,
     source: &'a str,
     depth: usize,
@@ -71,7 +72,7 @@ impl<'a> Level<'a> {
         self.source.len() - rest.len()
     }
 
-    fn invalid(&self, from: &str, rest: &str, fault: SyntaxFault) -> Piece {
+    pub(super) fn invalid(&self, from: &str, rest: &str, fault: SyntaxFault) -> Piece {
         let at = self.offset(from)..self.offset(rest);
         Piece::Invalid { fault, at }
     }
@@ -89,7 +90,7 @@ impl<'a> Level<'a> {
     }
 
     /// Reads the operand of a substitution, up to `stop`.
-    fn operand(
+    pub(super) fn operand(
         self,
         input: &'a str,
         stop: char,
@@ -175,7 +176,7 @@ fn plain<'a>(level: Level<'a>, input: &'a str, stop: Option<char>) -> (&'a str, 
 }
 
 /// Applies a parser that cannot fail.
-fn split<'a>(
+pub(super) fn split<'a>(
     input: &'a str,
     mut parser: impl Parser<&'a str, Output = &'a str, Error = nom::error::Error<&'a str>>,
 ) -> (&'a str, &'a str) {
@@ -319,7 +320,13 @@ fn dollar<'a>(level: Level<'a>, input: &'a str) -> (&'a str, Piece) {
     (rest, variable(level, input, rest, name, Braces::Absent))
 }
 
-fn variable(level: Level<'_>, from: &str, rest: &str, name: &str, braces: Braces) -> Piece {
+pub(super) fn variable(
+    level: Level<'_>,
+    from: &str,
+    rest: &str,
+    name: &str,
+    braces: Braces,
+) -> Piece {
     Piece::Variable(Variable {
         name: name.to_owned(),
         braces,
@@ -331,112 +338,12 @@ fn variable(level: Level<'_>, from: &str, rest: &str, name: &str, braces: Braces
 /// and underscores.
 ///
 /// Grammar: shellword.ebnf#name
-fn name(input: &str) -> IResult<&str, &str> {
+pub(super) fn name(input: &str) -> IResult<&str, &str> {
     match input.chars().next() {
         Some(ch) if ch.is_numeric() => take_while1(|ch: char| ch.is_numeric()).parse(input),
         Some('@' | '*' | '#' | '?' | '-' | '$' | '!') => Ok((&input[1..], &input[..1])),
         _ => take_while(|ch: char| ch.is_alphanumeric() || ch == '_').parse(input),
     }
-}
-
-/// Reads what follows `${`.
-///
-/// Grammar: shellword.ebnf#braced
-fn braced<'a>(level: Level<'a>, from: &'a str, inside: &'a str) -> (&'a str, Piece) {
-    let fault = |rest: &'a str, fault| (rest, level.invalid(from, rest, fault));
-    match inside.chars().next() {
-        None => return fault(inside, SyntaxFault::MissingBrace),
-        Some('{' | '}' | ':') => return fault(inside, SyntaxFault::BadSubstitution),
-        Some(_) => {}
-    }
-    let (rest, name) = split(inside, name);
-    let mut chars = rest.chars();
-    match chars.next() {
-        Some('}') => {
-            let rest = chars.as_str();
-            (rest, variable(level, from, rest, name, Braces::Plain))
-        }
-        Some(mark @ (':' | '+' | '-' | '?' | '#' | '%')) => {
-            with_operand(level, from, name, mark, chars.as_str())
-        }
-        Some('/') => with_replacement(level, from, name, chars.as_str()),
-        other => {
-            // The end of the word prints as U+FFFD.
-            let mark = other.unwrap_or('\u{fffd}').to_string();
-            fault(chars.as_str(), SyntaxFault::UnsupportedModifier(mark))
-        }
-    }
-}
-
-/// Reads the operator at `mark` and its operand.
-///
-/// Grammar: shellword.ebnf#operand
-fn with_operand<'a>(
-    level: Level<'a>,
-    from: &'a str,
-    name: &'a str,
-    mark: char,
-    after: &'a str,
-) -> (&'a str, Piece) {
-    let mut modifier = mark.to_string();
-    let (mut sign, mut rest, mut unset) = (Some(mark), after, Unset::Missing);
-    if mark == ':' {
-        let mut chars = after.chars();
-        sign = chars.next();
-        rest = chars.as_str();
-        unset = Unset::MissingOrEmpty;
-        modifier.push(sign.unwrap_or('\u{fffd}'));
-        if matches!(sign, Some('#' | '%')) {
-            let fault = SyntaxFault::UnsupportedModifier(modifier);
-            return (rest, level.invalid(from, rest, fault));
-        }
-    }
-    let operator = match sign {
-        Some('-') => Operator::Default(unset),
-        Some('+') => Operator::Alternate(unset),
-        Some('?') => Operator::Require(unset),
-        Some('#') => Operator::TrimPrefix,
-        Some('%') => Operator::TrimSuffix,
-        _ => Operator::Unsupported,
-    };
-    let pattern = matches!(operator, Operator::TrimPrefix | Operator::TrimSuffix);
-    let (rest, operand) = level.operand(rest, '}', pattern, SyntaxFault::MissingBrace);
-    let braces = Braces::Operator(Box::new(Substitution {
-        operator,
-        modifier,
-        operand: operand.pieces,
-        replacement: Vec::new(),
-    }));
-    (rest, variable(level, from, rest, name, braces))
-}
-
-/// Reads pattern and replacement after the first slash.
-///
-/// Grammar: shellword.ebnf#replace
-fn with_replacement<'a>(
-    level: Level<'a>,
-    from: &'a str,
-    name: &'a str,
-    after: &'a str,
-) -> (&'a str, Piece) {
-    let (operator, after) = match after.strip_prefix('/') {
-        Some(after) => (Operator::ReplaceAll, after),
-        None => (Operator::ReplaceFirst, after),
-    };
-    let (mut rest, pattern) = level.operand(after, '/', true, SyntaxFault::MissingSlash);
-    let mut replacement = Vec::new();
-    if pattern.closed {
-        let (end, found) = level.operand(rest, '}', true, SyntaxFault::MissingBrace);
-        rest = end;
-        replacement = found.pieces;
-    }
-    let braces = Braces::Operator(Box::new(Substitution {
-        operator,
-        modifier: "/".to_owned(),
-        operand: pattern.pieces,
-        replacement,
-    }));
-    (rest, variable(level, from, rest, name, braces))
 }
 
 #[cfg(test)]

@@ -4,5 +4,6 @@ mod conformance;
 mod data;
 mod ebnf;
 mod generate;
+mod generator;
 mod grammar;
 mod vectors;
