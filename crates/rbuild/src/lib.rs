@@ -1,1 +1,71 @@
-//! The library: a build request in, an outcome out
+//! A Dockerfile build engine as a library: a request in, an outcome out.
+//!
+//! ```no_run
+//! use rbuild::progress::{CancelToken, NullSink};
+//! use rbuild::{BuildRequest, ContextInput, Engine, EngineConfig};
+//!
+//! fn main() -> Result<(), rbuild::BuildError> {
+//!     rbuild::nursery_main(); // first thing in main: steps are forked from a copy of this program
+//!     let engine = Engine::open(EngineConfig::new("/var/lib/my-builds"))?;
+//!     let request = BuildRequest::new(ContextInput::Directory(".".into()));
+//!     let outcome = engine.build(&request, &NullSink, &CancelToken::new())?;
+//!     println!("{:?}", outcome.image_id);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! `pipeline.rs` is the way from text to image, top to bottom; whoever has read it knows where
+//! everything is. Nothing here prints, reads the environment or looks for a home directory.
+
+mod answer;
+mod config;
+mod deliver;
+mod engine;
+mod image_config;
+mod images;
+mod intake;
+mod nursery;
+mod outcome;
+mod pipeline;
+mod places;
+mod report;
+mod request;
+mod run;
+pub mod signal;
+mod step;
+mod transfer;
+mod verify;
+
+/// Events, sinks and cancellation of a running build.
+pub mod progress {
+    pub use rbuild_progress::*;
+}
+
+/// The nouns of the OCI specifications.
+pub mod oci {
+    pub use rbuild_oci::*;
+}
+
+pub use config::EngineConfig;
+pub use engine::{Engine, Removal};
+pub use images::{ImageDetails, ImageSummary, Removed};
+pub use nursery::nursery_main;
+pub use outcome::{Outcome, StepCount};
+pub use rbuild_exporter::{
+    Dest, Error as ExportError, Export, ExportSpec, Exported, ImageOptions, ImageOutput,
+};
+pub use rbuild_frontend::{Entitlements, NoCache};
+pub use rbuild_graph::{NetworkMode, Ulimit};
+pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
+pub use request::{
+    BuildRequest, ContextInput, DockerfileInput, NamedContextInput, NewPrivileges, PullPolicy,
+    SecretInput, SecretSource,
+};
+pub use run::{RunIo, RunRequest, Volume};
+pub use transfer::ArchiveFormat;
+pub use verify::VerifySummary;
+
+/// What the parser makes of a Dockerfile, as one JSON object.
+pub fn parse_json(file: &str, text: &[u8]) -> String {
+    rbuild_dockerfile::json::oracle_json(file, text).to_string()
+}

@@ -1,1 +1,23 @@
-//! Where bytes come from: build context, stat cache, content digests, images
+//! Where bytes come from: the build context, named directories, images.
+//!
+//! A local directory is a [`LocalContext`]: a file view that reads in place, lazily, by descriptor.
+//! [`select`] says which files of a view a COPY means, [`content_of`] what they count for in a cache
+//! key. [`RegistryImages`] finds base images in registries, [`RegistryFetch`] brings their layers.
+//!
+//! What does not live here: what becomes of the files (the worker), how a layer is kept.
+
+mod content;
+mod error;
+mod image;
+mod local;
+mod select;
+mod stat_cache;
+
+pub use content::{content_of, read_ahead, tree_content};
+pub use error::Error;
+pub use image::{FoundImage, Freshness, LazyClient, RegistryFetch, RegistryImages};
+pub use local::{Ignore, LocalContext};
+pub use select::{Item, Role, Root, Selection, select, select_path};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,204 @@
+//! Answers to what lowering must know: images by name, in a layout, in a registry.
+//!
+//! A name is looked for in the store first (what was built, imported or tagged here), then in its
+//! registry. Pulled images have no name in the store.
+
+use std::collections::BTreeMap;
+
+use rbuild_exporter::{Choice, Context, Source, import};
+use rbuild_frontend::{ImageAnswer, ImagePlace, ImageQuestion, Known, Question};
+use rbuild_graph::ImageOrigin;
+use rbuild_layer::LayerId;
+use rbuild_oci::{Digest, ImageConfig, Reference};
+use rbuild_progress::{CancelToken, Sink, VertexKey};
+use rbuild_source::Freshness;
+
+use crate::engine::Engine;
+use crate::places::Places;
+use crate::step::announced;
+use crate::{BuildError, PullPolicy, Result};
+
+/// The answers of one build.
+pub(crate) struct Answers<'a> {
+    engine: &'a Engine,
+    pull: PullPolicy,
+    known: Known,
+    layers: BTreeMap<Digest, Vec<LayerId>>,
+}
+
+/// What a question came to.
+struct Found {
+    question: ImageQuestion,
+    answer: ImageAnswer,
+    layers: Vec<LayerId>,
+}
+
+impl<'a> Answers<'a> {
+    /// Nothing is known yet.
+    pub(crate) fn new(engine: &'a Engine, pull: PullPolicy) -> Answers<'a> {
+        Answers {
+            engine,
+            pull,
+            known: Known::new(),
+            layers: BTreeMap::new(),
+        }
+    }
+
+    /// What is known so far.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// The layers of every image that was found, by manifest digest.
+    pub(crate) fn into_layers(self) -> BTreeMap<Digest, Vec<LayerId>> {
+        self.layers
+    }
+
+    /// Answers questions, several at once where there are several.
+    pub(crate) fn answer(
+        &mut self,
+        questions: &[Question],
+        places: &Places,
+        (sink, cancel): (&dyn Sink, &CancelToken),
+    ) -> Result<()> {
+        let ask = |question: &Question| {
+            self.find(&question.image, (sink, cancel))
+                .map_err(|e| e.at(places.excerpts(&question.origins)))
+        };
+        let found: Vec<Result<Found>> = match questions {
+            [one] => vec![ask(one)],
+            several => std::thread::scope(|scope| {
+                let ask = &ask;
+                let running: Vec<_> = several
+                    .iter()
+                    .map(|question| scope.spawn(move || ask(question)))
+                    .collect();
+                running
+                    .into_iter()
+                    .map(|thread| {
+                        thread.join().unwrap_or_else(|_| {
+                            Err(BuildError::build("looking for an image broke off"))
+                        })
+                    })
+                    .collect()
+            }),
+        };
+        for found in found {
+            let found = found?;
+            self.layers
+                .insert(found.answer.manifest.clone(), found.layers);
+            self.known.images.insert(found.question, found.answer);
+        }
+        Ok(())
+    }
+
+    fn find(
+        &self,
+        question: &ImageQuestion,
+        (sink, cancel): (&dyn Sink, &CancelToken),
+    ) -> Result<Found> {
+        let shown = match &question.place {
+            ImagePlace::Reference(reference) => reference.to_string(),
+            ImagePlace::Layout { dir, .. } => format!("oci-layout://{dir}"),
+        };
+        let name = format!("[internal] load metadata for {shown}");
+        let (answer, layers) = announced(sink, &name, |key| match &question.place {
+            ImagePlace::Reference(reference) => self.by_name(reference, question, cancel),
+            ImagePlace::Layout { dir, digest } => {
+                self.in_layout((dir, digest.as_ref()), question, (sink, key, cancel))
+            }
+        })?;
+        Ok(Found {
+            question: question.clone(),
+            answer,
+            layers,
+        })
+    }
+
+    fn by_name(
+        &self,
+        reference: &Reference,
+        question: &ImageQuestion,
+        cancel: &CancelToken,
+    ) -> Result<(ImageAnswer, Vec<LayerId>)> {
+        if reference.digest().is_none()
+            && let Some(own) = self.engine.image_table().by_name(reference)?
+        {
+            let answer = ImageAnswer {
+                manifest: own.summary.id.clone(),
+                pinned: None,
+                diff_ids: own.config.diff_ids().to_vec(),
+                config: own.config,
+                origin: ImageOrigin::Store {
+                    image_id: own.summary.id.to_string(),
+                },
+            };
+            return Ok((answer, own.layers));
+        }
+        let freshness = match self.pull {
+            PullPolicy::Missing => Freshness::Remembered,
+            PullPolicy::Always => Freshness::Ask,
+        };
+        let found = self.engine.registry_images().find(
+            self.engine.layers(),
+            reference,
+            &question.platform,
+            (freshness, cancel),
+        );
+        let found = found.map_err(|e| hint(BuildError::from(e), reference))?;
+        let answer = ImageAnswer {
+            pinned: (found.root != found.manifest).then_some(found.root),
+            manifest: found.manifest,
+            diff_ids: found.config.diff_ids().to_vec(),
+            config: found.config,
+            origin: ImageOrigin::Registry,
+        };
+        Ok((answer, found.layers))
+    }
+
+    fn in_layout(
+        &self,
+        (dir, digest): (&str, Option<&Digest>),
+        question: &ImageQuestion,
+        (sink, key, cancel): (&dyn Sink, &VertexKey, &CancelToken),
+    ) -> Result<(ImageAnswer, Vec<LayerId>)> {
+        let source = Source::LayoutDir {
+            dir: dir.into(),
+            choice: Choice {
+                tag: None,
+                digest: digest.cloned(),
+                platform: Some(question.platform.clone()),
+            },
+        };
+        let cx = Context {
+            layers: self.engine.layers(),
+            store: self.engine.store(),
+            sink,
+            vertex: key,
+            cancel,
+        };
+        let found = import(&source, &cx)?;
+        let config = ImageConfig::from_bytes(&found.config).map_err(BuildError::decode)?;
+        let answer = ImageAnswer {
+            manifest: found
+                .manifest
+                .unwrap_or_else(|| Digest::sha256_of(&found.config)),
+            pinned: None,
+            diff_ids: config.diff_ids().to_vec(),
+            config,
+            origin: ImageOrigin::Layout {
+                dir: dir.to_owned(),
+            },
+        };
+        Ok((answer, found.layers))
+    }
+}
+
+/// A name that is found nowhere is often one that exists only locally.
+fn hint(error: BuildError, reference: &Reference) -> BuildError {
+    let name = reference.familiar();
+    error.help(format!(
+        "{name} is not in the local store either; `rbuild import {name} FILE` puts an image there, \
+         --build-context {name}=oci-layout://DIR maps the name to a directory"
+    ))
+}

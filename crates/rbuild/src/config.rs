@@ -1,0 +1,29 @@
+//! How an engine is set up: directories, helpers, registries. Read by the caller, never here.
+
+use std::path::PathBuf;
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The store's directory; made if it is missing.
+    pub root: PathBuf,
+    /// Directory with `config.json`, for registry credentials; `None` is no credentials.
+    pub docker_config: Option<PathBuf>,
+    /// Binary that is started as the nursery: one whose `main` begins with
+    /// [`nursery_main`](crate::nursery_main). `None` is the running binary itself.
+    pub helper: Option<PathBuf>,
+    /// Registries that may be spoken to without TLS, as `host[:port]`; loopback ones always may.
+    pub insecure_registries: Vec<String>,
+}
+
+impl EngineConfig {
+    /// The plain set-up: the store in `root`, no credentials, this binary as helper.
+    pub fn new(root: impl Into<PathBuf>) -> EngineConfig {
+        EngineConfig {
+            root: root.into(),
+            docker_config: None,
+            helper: None,
+            insecure_registries: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The engine: a store, and everything that can be done with it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rbuild_layer::LayerStore;
+use rbuild_oci::Reference;
+use rbuild_progress::{CancelToken, Sink};
+use rbuild_registry::{ClientConfig, CredentialError, DockerConfig, HostConfig, Scheme};
+use rbuild_sandbox::NurseryMode;
+use rbuild_source::{LazyClient, RegistryFetch, RegistryImages};
+use rbuild_store::Store;
+
+use crate::images::Images;
+use crate::nursery::{LazyNursery, tree_work};
+use crate::{
+    BuildRequest, EngineConfig, ImageDetails, ImageSummary, Outcome, Removed, Result,
+    VerifySummary, pipeline,
+};
+
+/// A store, and everything that can be done with it. Used from many threads, and beside other
+/// engines and processes on the same store.
+pub struct Engine {
+    store: Arc<Store>,
+    layers: LayerStore,
+    nursery: Arc<LazyNursery>,
+    registry: RegistryImages,
+}
+
+impl Engine {
+    /// Opens the store, which is made if it is missing. Starts no thread and no child.
+    ///
+    /// Errors: the directory cannot be used, or belongs to a later version.
+    pub fn open(config: EngineConfig) -> Result<Engine> {
+        let store = Arc::new(Store::open(&config.root)?);
+        let nursery = LazyNursery::new(config.helper.clone());
+        let client = LazyClient::new(move || client_config(&config));
+        let fetch = RegistryFetch::new(Arc::clone(&store), Arc::clone(&client));
+        let work = tree_work(&nursery);
+        let layers = LayerStore::new(Arc::clone(&store), work, Arc::new(fetch));
+        let registry = RegistryImages::new(Arc::clone(&store), client);
+        Ok(Engine {
+            store,
+            layers,
+            nursery,
+            registry,
+        })
+    }
+
+    /// The store's directory.
+    pub fn root(&self) -> &Path {
+        self.store.root()
+    }
+
+    /// Builds an image.
+    ///
+    /// Events go to `sink` while it runs. Errors carry their place in the Dockerfile; nothing
+    /// half-made stays behind. Once `cancel` is set it ends within a second, with
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        sink: &dyn Sink,
+        cancel: &CancelToken,
+    ) -> Result<Outcome> {
+        pipeline::build(self, request, sink, cancel)
+    }
+
+    /// The graph of a build in the dot language; its images are looked up as in a build.
+    pub fn graph_dot(
+        &self,
+        request: &BuildRequest,
+        sink: &dyn Sink,
+        cancel: &CancelToken,
+    ) -> Result<String> {
+        pipeline::graph_dot(self, request, sink, cancel)
+    }
+
+    /// All images, newest first.
+    pub fn images(&self) -> Result<Vec<ImageSummary>> {
+        self.image_table().all()
+    }
+
+    /// An image by name, by id, or by the beginning of its id.
+    pub fn image(&self, what: &str) -> Result<ImageDetails> {
+        self.image_table().find(what)
+    }
+
+    /// Gives an image one more name; the name leaves the image that had it.
+    pub fn tag(&self, image: &str, name: &Reference) -> Result<()> {
+        let found = self.image(image)?;
+        self.image_table().tag(&found.summary.id, name)
+    }
+
+    /// Takes a name from an image, or all of them; the image goes with its last name.
+    pub fn remove_image(&self, what: &str, removal: Removal) -> Result<Removed> {
+        self.image_table().remove(what, removal == Removal::Forced)
+    }
+
+    /// Checks everything in the store against its digests and records.
+    pub fn verify(&self, cancel: &CancelToken) -> Result<VerifySummary> {
+        crate::verify::verify(&self.store, &self.layers, cancel)
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    pub(crate) fn layers(&self) -> &LayerStore {
+        &self.layers
+    }
+
+    pub(crate) fn nursery(&self) -> &Arc<LazyNursery> {
+        &self.nursery
+    }
+
+    /// What tells results of this rung of the privilege ladder from others; empty for the full ones.
+    pub(crate) fn rung(&self) -> &'static str {
+        if rustix::process::geteuid().is_root() {
+            return "";
+        }
+        match self.nursery.mode() {
+            Ok(NurseryMode::SingleId) | Err(_) => "single-id ",
+            Ok(_) => "",
+        }
+    }
+
+    pub(crate) fn registry_images(&self) -> &RegistryImages {
+        &self.registry
+    }
+
+    pub(crate) fn image_table(&self) -> Images<'_> {
+        Images {
+            store: &self.store,
+            layers: &self.layers,
+        }
+    }
+}
+
+/// Whether an image with several names may be removed by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// No.
+    Careful,
+    /// Yes, with all of them.
+    Forced,
+}
+
+fn client_config(config: &EngineConfig) -> Result<ClientConfig, CredentialError> {
+    let mut client = ClientConfig::default();
+    if let Some(dir) = &config.docker_config {
+        let file = dir.join("config.json");
+        if file.exists() {
+            client.credentials = Arc::new(DockerConfig::load(&file)?);
+        }
+    }
+    for host in &config.insecure_registries {
+        client.hosts.insert(
+            host.clone(),
+            HostConfig {
+                scheme: Scheme::InsecureHttp,
+                mirrors: Vec::new(),
+            },
+        );
+    }
+    Ok(client)
+}

@@ -1,0 +1,139 @@
+//! From a plan's result and the layers that were made to the image's config.
+//!
+//! Times follow BuildKit: an entry with a layer has the layer's time; one without has the time of
+//! the first new layer if none came before it, else that of the layer before. With a given epoch
+//! everything new that is later is set to it.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use rbuild_frontend::PlanResult;
+use rbuild_layer::{LayerId, LayerStore};
+use rbuild_oci::{DiffId, History, ImageConfig};
+use rbuild_progress::CancelToken;
+use rbuild_solver::Solved;
+use rbuild_worker::Output;
+
+use crate::{BuildError, Result};
+
+/// An image that was built: config and layers, lowest first.
+pub(crate) struct BuiltImage {
+    pub config: Vec<u8>,
+    pub layers: Vec<LayerId>,
+}
+
+/// Puts the config of one result together; makes diff ids that are not known yet.
+pub(crate) fn assemble(
+    result: &PlanResult,
+    solved: &Solved<Output>,
+    layers: &LayerStore,
+    (epoch, cancel): (Option<i64>, &CancelToken),
+) -> Result<BuiltImage> {
+    let stack: Vec<LayerId> = result
+        .edge
+        .and_then(|edge| solved.output(edge))
+        .map(|output| output.layers().to_vec())
+        .unwrap_or_default();
+    let mut config: ImageConfig = result.config.clone();
+    config.rootfs.diff_ids = if stack.is_empty() {
+        None
+    } else {
+        Some(diff_ids(&stack, layers, cancel)?)
+    };
+    config.history = history(result, solved, layers, epoch)?;
+    config.created = config
+        .history
+        .iter()
+        .rev()
+        .find_map(|entry| entry.created.clone());
+    Ok(BuiltImage {
+        config: config.to_bytes(),
+        layers: stack,
+    })
+}
+
+/// The diff ids of a stack; those not known yet are made side by side.
+fn diff_ids(stack: &[LayerId], layers: &LayerStore, cancel: &CancelToken) -> Result<Vec<DiffId>> {
+    std::thread::scope(|scope| {
+        let mut running = Vec::with_capacity(stack.len());
+        for layer in stack {
+            let known = layers.info(layer)?.diff_id;
+            running.push(match known {
+                Some(diff_id) => Ok(diff_id),
+                None => Err(scope.spawn(move || layers.diff_id(layer, cancel))),
+            });
+        }
+        running
+            .into_iter()
+            .map(|one| match one {
+                Ok(known) => Ok(known),
+                Err(thread) => match thread.join() {
+                    Ok(made) => Ok(made?),
+                    Err(_) => Err(BuildError::build("making a layer's diff id broke off")),
+                },
+            })
+            .collect()
+    })
+}
+
+fn history(
+    result: &PlanResult,
+    solved: &Solved<Output>,
+    layers: &LayerStore,
+    epoch: Option<i64>,
+) -> Result<Vec<History>> {
+    let mut all = result.base_history.clone();
+    let base_len = all.len();
+    for item in &result.history {
+        let made = match item.layer {
+            None => None,
+            Some(vertex) => {
+                let layer = solved.output(vertex).and_then(|o| o.layers().last());
+                let layer =
+                    layer.ok_or_else(|| BuildError::build("a layer of the result is missing"))?;
+                Some(layers.info(layer)?.created)
+            }
+        };
+        all.push(History {
+            created: made.map(|time| clamped(time, epoch)),
+            created_by: item.created_by.clone(),
+            comment: item.comment.clone(),
+            empty_layer: item.layer.is_none(),
+            ..History::default()
+        });
+    }
+    fill_times(&mut all);
+    if let Some(epoch) = epoch {
+        let limit = clamped(SystemTime::now(), Some(epoch));
+        for entry in all.iter_mut().skip(base_len) {
+            // Without any layer there is no time to take over; then the epoch is the time.
+            entry.created.get_or_insert_with(|| limit.clone());
+        }
+    }
+    Ok(all)
+}
+
+/// Gives entries without a time the one of the layer they stand beside.
+fn fill_times(all: &mut [History]) {
+    let missing = all.iter().position(|entry| entry.created.is_none());
+    let Some(missing) = missing else { return };
+    let (before, after) = all.split_at(missing);
+    let first_new = after.iter().find_map(|entry| entry.created.clone());
+    let last_old = before.iter().rev().find_map(|entry| entry.created.clone());
+    let mut current = first_new.or(last_old);
+    for entry in all.iter_mut().skip(missing) {
+        match &entry.created {
+            Some(time) => current = Some(time.clone()),
+            None => entry.created = current.clone(),
+        }
+    }
+}
+
+fn clamped(time: SystemTime, epoch: Option<i64>) -> String {
+    let time = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    let limit = epoch.and_then(|secs| Timestamp::from_second(secs).ok());
+    match limit {
+        Some(limit) if time > limit => limit.to_string(),
+        _ => time.to_string(),
+    }
+}

@@ -1,0 +1,265 @@
+//! The straight line from a Dockerfile's text to an image. Read this first.
+//!
+//! ```text
+//! text ─ intake ─ parse ─ lower (asks, is answered) ─ plan ─ solve ─ assemble ─ keep, export
+//! ```
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use rbuild_dockerfile::Dockerfile;
+use rbuild_exporter::{Choice, Layout};
+use rbuild_frontend::{LowerRequest, Lowering, NamedContext, Plan, lower};
+use rbuild_graph::Op;
+use rbuild_layer::LayerId;
+use rbuild_oci::{Digest, Platform};
+use rbuild_progress::{CancelToken, Sink, VertexKey};
+use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
+use rbuild_source::LocalContext;
+use rbuild_worker::{LocalWorker, Output, StepDefaults, StoreIndex, WorkerParts};
+
+use crate::answer::Answers;
+use crate::engine::Engine;
+use crate::outcome::StepCount;
+use crate::places::Places;
+use crate::step::announced;
+use crate::{
+    BuildError, BuildRequest, ContextInput, NamedContextInput, NewPrivileges, Outcome, Result,
+    deliver, image_config, intake,
+};
+
+/// Builds what `request` asks for.
+pub(crate) fn build(
+    engine: &Engine,
+    request: &BuildRequest,
+    sink: &dyn Sink,
+    cancel: &CancelToken,
+) -> Result<Outcome> {
+    let planned = plan(engine, request, sink, cancel)?;
+    let locals = open_locals(engine, request, &planned)?;
+    let solved = solve_plan(engine, request, &planned, (&locals, sink, cancel))?;
+    for local in locals.values() {
+        local.save(engine.store())?;
+    }
+    let images = planned.plan.results.iter().map(|result| {
+        let epoch = planned.plan.source_epoch;
+        image_config::assemble(result, &solved, engine.layers(), (epoch, cancel))
+    });
+    let mut outcome = deliver::deliver(engine, request, images, (&planned.plan, sink, cancel))?;
+    outcome.steps = StepCount {
+        cached: solved.count(Origin::Cached),
+        made: solved.count(Origin::Made),
+    };
+    Ok(outcome)
+}
+
+/// The graph of a build in the dot language.
+pub(crate) fn graph_dot(
+    engine: &Engine,
+    request: &BuildRequest,
+    sink: &dyn Sink,
+    cancel: &CancelToken,
+) -> Result<String> {
+    Ok(plan(engine, request, sink, cancel)?.plan.to_dot())
+}
+
+/// A plan, and what belongs to it.
+struct Planned {
+    plan: Plan,
+    places: Places,
+    images: BTreeMap<Digest, Vec<LayerId>>,
+    dockerfile: intake::DockerfileText,
+}
+
+fn plan(
+    engine: &Engine,
+    request: &BuildRequest,
+    sink: &dyn Sink,
+    cancel: &CancelToken,
+) -> Result<Planned> {
+    let load = "[internal] load build definition from Dockerfile";
+    let dockerfile = announced(sink, load, |_| intake::dockerfile(request))?;
+    let places = Places::new(&dockerfile.name, &dockerfile.text);
+    let parsed = rbuild_dockerfile::parse(&dockerfile.text);
+    places.check_parsed(&parsed, sink)?;
+    let wanted = lower_request(request)?;
+    let mut answers = Answers::new(engine, request.pull);
+    let plan = lowered(
+        &parsed.dockerfile,
+        &wanted,
+        &mut answers,
+        (&places, sink, cancel),
+    )?;
+    places.warn_all(&plan.warnings, sink);
+    Ok(Planned {
+        plan,
+        places,
+        images: answers.into_layers(),
+        dockerfile,
+    })
+}
+
+/// Lowers, and answers what lowering asks, until it is done.
+fn lowered(
+    tree: &Dockerfile,
+    wanted: &LowerRequest,
+    answers: &mut Answers<'_>,
+    (places, sink, cancel): (&Places, &dyn Sink, &CancelToken),
+) -> Result<Plan> {
+    loop {
+        cancel.check()?;
+        let step = lower(tree, wanted, answers.known()).map_err(|e| places.lowering_error(&e))?;
+        match step {
+            Lowering::Done(plan) => return Ok(*plan),
+            Lowering::Need(questions) => answers.answer(&questions, places, (sink, cancel))?,
+        }
+    }
+}
+
+fn lower_request(request: &BuildRequest) -> Result<LowerRequest> {
+    let mut wanted = LowerRequest::new(Platform::host());
+    wanted.target.clone_from(&request.target);
+    wanted.build_args.clone_from(&request.build_args);
+    wanted.labels.clone_from(&request.labels);
+    wanted.platforms.clone_from(&request.platforms);
+    wanted.no_cache.clone_from(&request.no_cache);
+    wanted.extra_hosts.clone_from(&request.extra_hosts);
+    wanted.network = request.network;
+    wanted.shm_size = request.shm_size;
+    wanted.ulimits.clone_from(&request.ulimits);
+    wanted.entitlements = request.entitlements;
+    for (name, input) in &request.contexts {
+        let context = match input {
+            NamedContextInput::Directory(_) => NamedContext::Local,
+            NamedContextInput::Image(reference) => NamedContext::Image(reference.clone()),
+            NamedContextInput::Layout { dir, tag, digest } => NamedContext::Layout {
+                dir: dir.to_string_lossy().into_owned(),
+                digest: match (digest, tag) {
+                    (Some(digest), _) => Some(digest.clone()),
+                    (None, None) => None,
+                    (None, Some(tag)) => Some(tagged(dir, tag)?),
+                },
+            },
+        };
+        wanted.contexts.insert(name.clone(), context);
+    }
+    Ok(wanted)
+}
+
+/// The manifest that a tag stands for in a layout.
+fn tagged(dir: &Path, tag: &str) -> Result<Digest> {
+    let choice = Choice {
+        tag: Some(tag.to_owned()),
+        ..Choice::default()
+    };
+    Ok(Layout::open(dir)?.resolve(&choice)?.manifest.digest)
+}
+
+/// Opens the local directories that the graph names.
+fn open_locals(
+    engine: &Engine,
+    request: &BuildRequest,
+    planned: &Planned,
+) -> Result<BTreeMap<String, LocalContext>> {
+    let mut locals = BTreeMap::new();
+    for ix in planned.plan.graph.topological() {
+        let Op::Local(local) = &planned.plan.graph.vertex(ix).op else {
+            continue;
+        };
+        let (dir, ignore) = match request.contexts.get(&local.name) {
+            Some(NamedContextInput::Directory(dir)) => (dir, intake::ignore_in(dir)?),
+            _ => match &request.context {
+                ContextInput::Directory(dir) => {
+                    (dir, intake::ignore_of(request, &planned.dockerfile)?)
+                }
+                ContextInput::Empty => {
+                    let places = planned.places.excerpts(origins(&planned.plan, ix));
+                    return Err(BuildError::build("the build has no context to copy from")
+                        .at(places)
+                        .help("give a directory instead of `-`, and the Dockerfile with -f -"));
+                }
+            },
+        };
+        let context = LocalContext::open(dir, ignore, engine.store())?;
+        locals.insert(local.name.clone(), context);
+    }
+    Ok(locals)
+}
+
+fn origins(plan: &Plan, ix: rbuild_graph::VertexIx) -> &[rbuild_dockerfile::Span] {
+    plan.origins.get(&ix).map_or(&[], Vec::as_slice)
+}
+
+fn solve_plan(
+    engine: &Engine,
+    request: &BuildRequest,
+    planned: &Planned,
+    (locals, sink, cancel): (&BTreeMap<String, LocalContext>, &dyn Sink, &CancelToken),
+) -> Result<Solved<Output>> {
+    let plan = &planned.plan;
+    let worker = LocalWorker::new(WorkerParts {
+        store: Arc::clone(engine.store()),
+        layers: engine.layers().clone(),
+        images: planned.images.clone(),
+        locals: locals.clone(),
+        secrets: request
+            .secrets
+            .iter()
+            .map(|secret| (secret.id.clone(), secret.source.clone().into()))
+            .collect(),
+        agents: request.agents.clone(),
+        nursery: engine.nursery().clone(),
+        steps: StepDefaults {
+            log_dir: engine.root().join("logs"),
+            no_new_privileges: request.new_privileges == NewPrivileges::Forbidden,
+        },
+    });
+    let cache = StoreIndex::new(Arc::clone(engine.store()), engine.rung());
+    let targets: Vec<_> = plan
+        .results
+        .iter()
+        .filter_map(|result| result.edge)
+        .collect();
+    let wanted = SolveRequest {
+        graph: &plan.graph,
+        targets: &targets,
+        names: &plan.names,
+        no_cache: &plan.no_cache,
+        parallelism: request.jobs.unwrap_or_else(default_jobs),
+    };
+    solve(&wanted, &worker, &cache, sink, cancel).map_err(|e| step_error(planned, e))
+}
+
+/// Steps wait more than they compute: many more than there are cores, so that downloads overlap.
+fn default_jobs() -> NonZeroUsize {
+    const FEWEST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    cores
+        .saturating_mul(NonZeroUsize::MIN.saturating_add(3))
+        .max(FEWEST)
+}
+
+/// Adds to a step's error where in the Dockerfile it stands.
+fn step_error(planned: &Planned, error: SolveError<rbuild_worker::Error>) -> BuildError {
+    let (vertex, error) = match error {
+        SolveError::Cancelled => return BuildError::cancelled(),
+        SolveError::Vertex { vertex, source, .. } => {
+            let log = match &source {
+                rbuild_worker::Error::Exit { log, .. } => Some(log.clone()),
+                _ => None,
+            };
+            let key = VertexKey::new(planned.plan.graph.vertex(vertex).id.to_string());
+            (vertex, BuildError::from(source).of_step(key, log))
+        }
+        SolveError::Cache { vertex, source, .. } => {
+            (vertex, BuildError::caused(crate::ErrorKind::Build, source))
+        }
+        SolveError::Panicked { vertex, .. } | SolveError::Unkeyed { vertex, .. } => {
+            (vertex, BuildError::build(error.to_string()))
+        }
+        other => return BuildError::caused(crate::ErrorKind::Build, other),
+    };
+    error.at(planned.places.excerpts(origins(&planned.plan, vertex)))
+}

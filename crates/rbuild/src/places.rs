@@ -1,0 +1,115 @@
+//! From findings of the parser and the frontend to reports with places in the Dockerfile.
+
+use rbuild_dockerfile::{LineRange, Parsed, SourceFile, Span};
+use rbuild_frontend::Severity;
+use rbuild_progress::{Event, Sink, WarningNote};
+
+use crate::report::Excerpt;
+use crate::{BuildError, Result};
+
+/// The Dockerfile as messages need it.
+pub(crate) struct Places {
+    file: SourceFile,
+}
+
+impl Places {
+    /// `name` is what messages call the file.
+    pub(crate) fn new(name: &str, text: &str) -> Places {
+        Places {
+            file: SourceFile::new(name, text),
+        }
+    }
+
+    /// One excerpt for each run of lines.
+    pub(crate) fn excerpts(&self, spans: &[Span]) -> Vec<Excerpt> {
+        let mut excerpts: Vec<Excerpt> = Vec::new();
+        for span in spans {
+            let lines = self.file.lines_of(*span);
+            let excerpt = self.excerpt(lines, Some(*span));
+            let known = |e: &Excerpt| (e.first_line, e.last_line) == (lines.first, lines.last);
+            if !excerpts.iter().any(known) {
+                excerpts.push(excerpt);
+            }
+        }
+        excerpts
+    }
+
+    fn excerpt(&self, lines: LineRange, span: Option<Span>) -> Excerpt {
+        Excerpt {
+            file: self.file.name().to_owned(),
+            text: self.file.text().to_owned(),
+            first_line: lines.first,
+            last_line: lines.last,
+            span: span.map(|span| span.start as usize..span.end as usize),
+            label: None,
+        }
+    }
+
+    /// Fails with the first error of the parser, if there is one; tells of its warnings.
+    pub(crate) fn check_parsed(&self, parsed: &Parsed, sink: &dyn Sink) -> Result<()> {
+        if let Some(found) = parsed.first_error() {
+            let mut error = BuildError::build(found.full_message());
+            if found.lines.first > 0 {
+                let span = (!found.span.is_empty()).then_some(found.span);
+                error = error.at(vec![self.excerpt(found.lines, span)]);
+            }
+            return Err(match &found.help {
+                Some(help) => error.help(help.clone()),
+                None => error,
+            });
+        }
+        for found in &parsed.diagnostics {
+            self.warn(&found.message, found.lines, sink);
+        }
+        Ok(())
+    }
+
+    /// The error of the frontend's findings: the first error, with all of its places.
+    pub(crate) fn lowering_error(&self, found: &[rbuild_frontend::Diagnostic]) -> BuildError {
+        let mut errors = found.iter().filter(|d| d.severity == Severity::Error);
+        let Some(first) = errors.next() else {
+            return BuildError::build("the Dockerfile cannot be built");
+        };
+        let mut error = BuildError::build(&first.message).at(self.excerpts(&first.spans));
+        if let Some(help) = &first.help {
+            error = error.help(help.clone());
+        }
+        let more: Vec<String> = errors.map(|d| self.one_line(d)).collect();
+        if more.is_empty() {
+            return error;
+        }
+        error.help(format!("there is more to mend: {}", more.join("; ")))
+    }
+
+    fn one_line(&self, found: &rbuild_frontend::Diagnostic) -> String {
+        match found.spans.first() {
+            Some(span) => format!(
+                "{}:{}: {}",
+                self.file.name(),
+                self.file.line_of(span.start),
+                found.message
+            ),
+            None => found.message.clone(),
+        }
+    }
+
+    /// Tells of the frontend's warnings.
+    pub(crate) fn warn_all(&self, found: &[rbuild_frontend::Diagnostic], sink: &dyn Sink) {
+        for warning in found {
+            let lines = warning.spans.first().map(|span| self.file.lines_of(*span));
+            self.warn(&warning.message, lines.unwrap_or_default(), sink);
+        }
+    }
+
+    fn warn(&self, message: &str, lines: LineRange, sink: &dyn Sink) {
+        sink.send(Event::Warning(WarningNote {
+            vertex: None,
+            short: message.to_owned(),
+            detail: Vec::new(),
+            url: None,
+            file: Some(self.file.name().to_owned()),
+            line: (lines.first > 0).then_some(lines.first),
+            end_line: (lines.first > 0).then_some(lines.last),
+        }));
+    }
+}

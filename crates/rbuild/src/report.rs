@@ -1,0 +1,281 @@
+//! Errors as people need them: the cause, the place in the Dockerfile, what to do next.
+//!
+//! Lower crates know what went wrong; this module adds where in the Dockerfile. How it looks is up
+//! to the program that prints it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rbuild_oci::Reference;
+use rbuild_progress::VertexKey;
+
+use crate::nursery::chain;
+
+/// The result of an operation of the engine.
+pub type Result<T, E = BuildError> = std::result::Result<T, E>;
+
+/// Why an operation of the engine failed.
+#[derive(Debug)]
+pub struct BuildError {
+    report: Box<Report>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// Everything there is to show of a failure.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What kind of failure: decides the exit code.
+    pub kind: ErrorKind,
+    /// The cause in one line, its chain joined by colons, as BuildKit words it.
+    pub message: String,
+    /// Places in the Dockerfile, in file order.
+    pub excerpts: Vec<Excerpt>,
+    /// What to do next, one sentence each.
+    pub help: Vec<String>,
+    /// The step that failed, as in events.
+    pub vertex: Option<VertexKey>,
+    /// File that holds the step's whole output.
+    pub log: Option<PathBuf>,
+}
+
+/// A place in a Dockerfile.
+#[derive(Debug, Clone)]
+pub struct Excerpt {
+    /// What messages call the file.
+    pub file: String,
+    /// The whole text.
+    pub text: String,
+    /// First line concerned, from 1.
+    pub first_line: u32,
+    /// Last line concerned.
+    pub last_line: u32,
+    /// The bytes to point at, if they are known more exactly.
+    pub span: Option<Range<usize>>,
+    /// What is wrong there; `None` if the message says it.
+    pub label: Option<String>,
+}
+
+/// What kind of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The build failed: the Dockerfile, a step, a registry, the disk.
+    Build,
+    /// The request makes no sense.
+    Usage,
+    /// The host lacks something.
+    Host,
+    /// It was interrupted.
+    Cancelled,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.report.message)
+    }
+}
+
+impl StdError for BuildError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source
+            .as_deref()
+            .map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+impl BuildError {
+    /// Everything there is to show.
+    pub fn report(&self) -> Report {
+        self.report.as_ref().clone()
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.report.kind
+    }
+
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> BuildError {
+        BuildError {
+            report: Box::new(Report {
+                kind,
+                message: message.into(),
+                excerpts: Vec::new(),
+                help: Vec::new(),
+                vertex: None,
+                log: None,
+            }),
+            source: None,
+        }
+    }
+
+    pub(crate) fn build(message: impl Into<String>) -> BuildError {
+        BuildError::new(ErrorKind::Build, message)
+    }
+
+    /// An error whose message is that of its cause.
+    pub(crate) fn caused(kind: ErrorKind, cause: impl StdError + Send + Sync + 'static) -> Self {
+        let mut error = BuildError::new(kind, chain(&cause));
+        error.source = Some(Box::new(cause));
+        error
+    }
+
+    pub(crate) fn cancelled() -> BuildError {
+        BuildError::new(ErrorKind::Cancelled, "context canceled")
+    }
+
+    /// Adds what to do next.
+    pub(crate) fn help(mut self, help: impl Into<String>) -> BuildError {
+        self.report.help.push(help.into());
+        self
+    }
+
+    /// Adds places in the Dockerfile, unless some are there already.
+    pub(crate) fn at(mut self, excerpts: Vec<Excerpt>) -> BuildError {
+        if self.report.excerpts.is_empty() {
+            self.report.excerpts = excerpts;
+        }
+        self
+    }
+
+    /// Names the step that failed, and where its output lies.
+    pub(crate) fn of_step(mut self, vertex: VertexKey, log: Option<PathBuf>) -> BuildError {
+        self.report.vertex = Some(vertex);
+        self.report.log = log;
+        self
+    }
+
+    pub(crate) fn no_dockerfile(path: &Path) -> BuildError {
+        let name = path
+            .file_name()
+            .map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+        BuildError::build(format!(
+            "failed to read dockerfile: open {name}: no such file or directory"
+        ))
+        .help(format!(
+            "{} does not exist; name another file with -f",
+            path.display()
+        ))
+    }
+
+    pub(crate) fn read(attempt: &str, path: &Path, source: io::Error) -> BuildError {
+        let mut error = BuildError::build(format!("{attempt} {}: {source}", path.display()));
+        error.source = Some(Box::new(source));
+        error
+    }
+
+    pub(crate) fn ignore(path: &Path, text: &str, source: rbuild_pattern::Error) -> BuildError {
+        let name = path
+            .file_name()
+            .map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
+        let excerpts = source
+            .line()
+            .map(|line| Excerpt {
+                file: name.into_owned(),
+                text: text.to_owned(),
+                first_line: line,
+                last_line: line,
+                span: None,
+                label: None,
+            })
+            .into_iter()
+            .collect();
+        BuildError::caused(ErrorKind::Build, source).at(excerpts)
+    }
+
+    pub(crate) fn no_image(what: &str) -> BuildError {
+        BuildError::build(format!("{what}: no such image in the store"))
+            .help("`rbuild images` lists what is there")
+    }
+
+    pub(crate) fn ambiguous(what: &str, count: usize) -> BuildError {
+        BuildError::build(format!("{what} is the beginning of {count} image ids"))
+            .help("give more digits")
+    }
+
+    pub(crate) fn still_named(what: &str, names: &[Reference]) -> BuildError {
+        let names: Vec<String> = names.iter().map(Reference::familiar).collect();
+        BuildError::build(format!("{what} has several names: {}", names.join(", ")))
+            .help("remove the names one by one, or all of them with --force")
+    }
+
+    pub(crate) fn encode(source: serde_json::Error) -> BuildError {
+        BuildError::caused(ErrorKind::Build, source)
+    }
+
+    /// A record of the store that cannot be read.
+    pub(crate) fn decode(source: impl StdError + Send + Sync + 'static) -> BuildError {
+        BuildError::caused(ErrorKind::Build, source)
+            .help("the store may be damaged: `rbuild store verify` checks it")
+    }
+}
+
+impl From<rbuild_progress::Cancelled> for BuildError {
+    fn from(_: rbuild_progress::Cancelled) -> Self {
+        BuildError::cancelled()
+    }
+}
+
+impl From<rbuild_store::Error> for BuildError {
+    fn from(e: rbuild_store::Error) -> Self {
+        match e {
+            rbuild_store::Error::Cancelled(_) => BuildError::cancelled(),
+            other => BuildError::caused(ErrorKind::Build, other),
+        }
+    }
+}
+
+impl From<rbuild_layer::Error> for BuildError {
+    fn from(e: rbuild_layer::Error) -> Self {
+        match e {
+            rbuild_layer::Error::Cancelled => BuildError::cancelled(),
+            other => BuildError::caused(ErrorKind::Build, other),
+        }
+    }
+}
+
+impl From<rbuild_source::Error> for BuildError {
+    fn from(e: rbuild_source::Error) -> Self {
+        match e {
+            rbuild_source::Error::Cancelled => BuildError::cancelled(),
+            other => BuildError::caused(ErrorKind::Build, other),
+        }
+    }
+}
+
+impl From<rbuild_exporter::Error> for BuildError {
+    fn from(e: rbuild_exporter::Error) -> Self {
+        match e {
+            rbuild_exporter::Error::Cancelled(_) => BuildError::cancelled(),
+            rbuild_exporter::Error::Output { .. } => BuildError::caused(ErrorKind::Usage, e),
+            other => BuildError::caused(ErrorKind::Build, other),
+        }
+    }
+}
+
+impl From<rbuild_sandbox::Error> for BuildError {
+    fn from(e: rbuild_sandbox::Error) -> Self {
+        use rbuild_sandbox::Error as E;
+        match e {
+            E::Cancelled(_) => BuildError::cancelled(),
+            E::Unsupported { .. } | E::IdMap { .. } | E::Start { .. } => {
+                BuildError::caused(ErrorKind::Host, e)
+            }
+            other => BuildError::caused(ErrorKind::Build, other),
+        }
+    }
+}
+
+impl From<rbuild_worker::Error> for BuildError {
+    fn from(e: rbuild_worker::Error) -> Self {
+        match e {
+            rbuild_worker::Error::Cancelled => BuildError::cancelled(),
+            rbuild_worker::Error::Sandbox(inner) => BuildError::from(inner),
+            rbuild_worker::Error::Platform { .. } => BuildError::caused(ErrorKind::Host, e).help(
+                "install an emulator (Debian: qemu-user-static with binfmt-support), or build on such a machine",
+            ),
+            other => BuildError::caused(ErrorKind::Build, other),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The engine's own steps as people see them: `[internal] …` and `exporting to image`.
+
+use std::time::SystemTime;
+
+use rbuild_oci::Digest;
+use rbuild_progress::{Event, Sink, VertexKey, VertexUpdate};
+
+/// Does a piece of work as a step of its own in the progress.
+pub(crate) fn announced<T, E: std::fmt::Display>(
+    sink: &dyn Sink,
+    name: &str,
+    work: impl FnOnce(&VertexKey) -> Result<T, E>,
+) -> Result<T, E> {
+    let digest = Digest::sha256_of(format!("rbuild internal step {name}").as_bytes());
+    let key = VertexKey::new(digest.to_string());
+    let started = SystemTime::now();
+    let update = |completed, error| {
+        Event::Vertex(VertexUpdate {
+            key: key.clone(),
+            inputs: Vec::new(),
+            name: name.to_owned(),
+            started: Some(started),
+            completed,
+            cached: false,
+            error,
+        })
+    };
+    sink.send(update(None, None));
+    let result = work(&key);
+    let error = result.as_ref().err().map(ToString::to_string);
+    sink.send(update(Some(SystemTime::now()), error));
+    result
+}

@@ -1,0 +1,298 @@
+//! Base images in registries: what a name stands for, remembered for a while, and its layers.
+//!
+//! Finding an image brings its manifest and config only. Its layers are registered with the store by
+//! chain id; their bytes come when something needs them, through [`RegistryFetch`].
+
+use std::error::Error as StdError;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rbuild_layer::{Fetch, LayerId, LayerStore, PulledLayer};
+use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Manifest, Platform, Reference};
+use rbuild_progress::{CancelToken, Event, Sink, VertexKey};
+use rbuild_registry::{Client, ClientConfig, CredentialError, FetchContext};
+use rbuild_store::{Store, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// How long the registry's word on a tag is believed.
+const BELIEVED: Duration = Duration::from_secs(3600);
+
+/// Largest manifest and config that are read back.
+const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
+
+/// Whether what was remembered of a tag is good enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// For an hour after it was asked for.
+    Remembered,
+    /// No: ask the registry.
+    Ask,
+}
+
+/// An image that was found.
+#[derive(Debug, Clone)]
+pub struct FoundImage {
+    /// Digest of the manifest for the platform.
+    pub manifest: Digest,
+    /// What the name itself stands for: an index, or the manifest.
+    pub root: Digest,
+    /// The image's config.
+    pub config: ImageConfig,
+    /// The config's digest: the image's id.
+    pub id: Digest,
+    /// The layers, lowest first; registered, not fetched.
+    pub layers: Vec<LayerId>,
+}
+
+/// What a registry said about a name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Memo {
+    root: Digest,
+    manifest: Digest,
+    config: Digest,
+    /// Seconds since 1970.
+    asked_at: u64,
+}
+
+/// Finds images in registries.
+pub struct RegistryImages {
+    store: Arc<Store>,
+    client: Arc<LazyClient>,
+}
+
+/// The registry client: nothing of it exists before the first request.
+pub struct LazyClient {
+    client: OnceLock<Client>,
+    config: Box<dyn Fn() -> Result<ClientConfig, CredentialError> + Send + Sync>,
+}
+
+impl LazyClient {
+    /// `config` is called with the first request; it reads the files with credentials.
+    pub fn new(
+        config: impl Fn() -> Result<ClientConfig, CredentialError> + Send + Sync + 'static,
+    ) -> Arc<LazyClient> {
+        Arc::new(LazyClient {
+            client: OnceLock::new(),
+            config: Box::new(config),
+        })
+    }
+
+    fn get(&self) -> Result<&Client, CredentialError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let made = Client::new((self.config)()?);
+        Ok(self.client.get_or_init(|| made))
+    }
+}
+
+impl RegistryImages {
+    /// Images are remembered in `store`.
+    pub fn new(store: Arc<Store>, client: Arc<LazyClient>) -> RegistryImages {
+        RegistryImages { store, client }
+    }
+
+    /// Finds the image that `reference` names for `platform`, and registers its layers.
+    ///
+    /// A digest reference that was seen before is answered without a request, whatever
+    /// `freshness` says. Errors: [`Error::Registry`], [`Error::Image`] if the image's documents
+    /// contradict each other, [`Error::Store`], [`Error::Layer`].
+    pub fn find(
+        &self,
+        layers: &LayerStore,
+        reference: &Reference,
+        platform: &Platform,
+        (freshness, cancel): (Freshness, &CancelToken),
+    ) -> Result<FoundImage> {
+        let key = format!("{reference} {platform}");
+        let memo = match self.remembered(&key, reference, freshness)? {
+            Some(memo) => memo,
+            None => self.ask(&key, reference, (platform, cancel))?,
+        };
+        self.registered(layers, reference, (&memo, cancel))
+    }
+
+    fn remembered(
+        &self,
+        key: &str,
+        reference: &Reference,
+        freshness: Freshness,
+    ) -> Result<Option<Memo>> {
+        let Some(bytes) = self.store.get(Table::Remotes, key)? else {
+            return Ok(None);
+        };
+        let Ok(memo) = serde_json::from_slice::<Memo>(&bytes) else {
+            return Ok(None);
+        };
+        let pinned = reference.digest().is_some();
+        let young = now().saturating_sub(memo.asked_at) < BELIEVED.as_secs();
+        let usable = pinned || (freshness == Freshness::Remembered && young);
+        let here = self.store.has_blob(&memo.manifest) && self.store.has_blob(&memo.config);
+        Ok((usable && here).then_some(memo))
+    }
+
+    fn ask(
+        &self,
+        key: &str,
+        reference: &Reference,
+        (platform, cancel): (&Platform, &CancelToken),
+    ) -> Result<Memo> {
+        let failed = |e: rbuild_registry::Error| match e {
+            rbuild_registry::Error::Cancelled(_) => Error::Cancelled,
+            other => Error::Registry {
+                reference: reference.to_string(),
+                source: Box::new(other),
+            },
+        };
+        let client = self.client.get().map_err(Error::Credentials)?;
+        let found = client
+            .manifest_for(reference, platform, cancel)
+            .map_err(failed)?;
+        let config = client
+            .config_bytes(reference, &found.manifest.config, cancel)
+            .map_err(failed)?;
+        let manifest = self.store.put_blob(&found.bytes)?;
+        let config = self.store.put_blob(&config)?;
+        let memo = Memo {
+            root: found.root.digest,
+            manifest,
+            config,
+            asked_at: now(),
+        };
+        if let Ok(bytes) = serde_json::to_vec(&memo) {
+            self.store.put(Table::Remotes, key, &bytes)?;
+        }
+        Ok(memo)
+    }
+
+    fn registered(
+        &self,
+        layers: &LayerStore,
+        reference: &Reference,
+        (memo, cancel): (&Memo, &CancelToken),
+    ) -> Result<FoundImage> {
+        let contradiction = |reason: String| Error::Image {
+            reference: reference.to_string(),
+            reason,
+        };
+        let bytes = self.store.read_blob(&memo.manifest, MAX_DOCUMENT_BYTES)?;
+        let manifest = Manifest::from_bytes(&bytes).map_err(|e| contradiction(e.to_string()))?;
+        let bytes = self.store.read_blob(&memo.config, MAX_DOCUMENT_BYTES)?;
+        let config = ImageConfig::from_bytes(&bytes).map_err(|e| contradiction(e.to_string()))?;
+        let pairs = pairs(&manifest.layers, config.diff_ids()).map_err(contradiction)?;
+        let layers = register(layers, &pairs, (&reference.name(), cancel))?;
+        Ok(FoundImage {
+            manifest: memo.manifest.clone(),
+            root: memo.root.clone(),
+            id: memo.config.clone(),
+            config,
+            layers,
+        })
+    }
+}
+
+fn pairs<'a>(
+    layers: &'a [Descriptor],
+    diff_ids: &'a [DiffId],
+) -> Result<Vec<(&'a Descriptor, &'a DiffId)>, String> {
+    if layers.len() != diff_ids.len() {
+        return Err(format!(
+            "its manifest has {} layers, its config {}",
+            layers.len(),
+            diff_ids.len()
+        ));
+    }
+    Ok(layers.iter().zip(diff_ids).collect())
+}
+
+/// Registers the layers of an image, lowest first, with where their blobs can be had.
+fn register(
+    layers: &LayerStore,
+    pairs: &[(&Descriptor, &DiffId)],
+    (origin, cancel): (&str, &CancelToken),
+) -> Result<Vec<LayerId>> {
+    let mut stack = Vec::with_capacity(pairs.len());
+    let mut parent = None;
+    for (descriptor, diff_id) in pairs {
+        let layer = PulledLayer {
+            parent: parent.take(),
+            diff_id: (*diff_id).clone(),
+            descriptor: (*descriptor).clone(),
+            origin: origin.to_owned(),
+        };
+        stack.push(layers.pulled(&layer, cancel)?);
+        parent = Some(layer.chain());
+    }
+    Ok(stack)
+}
+
+/// Brings layer blobs from the registries that they were found in.
+pub struct RegistryFetch {
+    store: Arc<Store>,
+    client: Arc<LazyClient>,
+}
+
+impl RegistryFetch {
+    /// Blobs go to `store`.
+    pub fn new(store: Arc<Store>, client: Arc<LazyClient>) -> RegistryFetch {
+        RegistryFetch { store, client }
+    }
+}
+
+impl Fetch for RegistryFetch {
+    fn fetch(
+        &self,
+        descriptor: &Descriptor,
+        origin: &str,
+        progress: &dyn Fn(u64),
+        cancel: &CancelToken,
+    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        let reference = Reference::parse(origin)?;
+        let (sender, bytes) = channel();
+        // The callback may stay on this thread only, so the transfer gets one of its own.
+        std::thread::scope(|scope| {
+            let transfer = scope.spawn(|| -> Result<(), Box<dyn StdError + Send + Sync>> {
+                let sink = Forward { sender };
+                let vertex = VertexKey::new(descriptor.digest.to_string());
+                let cx = FetchContext {
+                    store: &self.store,
+                    sink: &sink,
+                    vertex: &vertex,
+                    cancel,
+                };
+                let client = self.client.get()?;
+                Ok(client.fetch_blob(&reference, descriptor, &cx)?)
+            });
+            for current in bytes {
+                progress(current);
+            }
+            match transfer.join() {
+                Ok(result) => result,
+                Err(_) => Err("the transfer broke off".into()),
+            }
+        })
+    }
+}
+
+/// Hands the byte counts of a transfer on.
+struct Forward {
+    sender: Sender<u64>,
+}
+
+impl Sink for Forward {
+    fn send(&self, event: Event) {
+        if let Event::Status(status) = event {
+            // Nobody listens any more when the transfer is over.
+            let _ = self.sender.send(status.current);
+        }
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |age| age.as_secs())
+}

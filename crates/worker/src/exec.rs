@@ -1,0 +1,161 @@
+//! Exec ops: one process over the trees of a stack; what it changed becomes a layer.
+
+use std::path::PathBuf;
+
+use rbuild_graph::{ExecOp, NetworkMode, SecurityMode};
+use rbuild_layer::LayerId;
+use rbuild_oci::Platform;
+use rbuild_progress::{Event, LogChunk};
+use rbuild_sandbox::{Limits, Network, RootSpec, Security, StepExit, StepIo, StepSpec, Ulimit};
+use rbuild_solver::OpContext;
+use std::time::SystemTime;
+
+use crate::log::StepLog;
+use crate::mount::StepMounts;
+use crate::{Error, LocalWorker, Output, Result};
+
+/// What a step's host is called when nobody names it.
+const HOSTNAME: &str = "buildkitsandbox";
+
+impl LocalWorker {
+    /// Carries out an exec op; returns its layer.
+    pub(crate) fn exec_op(
+        &self,
+        op: &ExecOp,
+        inputs: &[Output],
+        cx: &OpContext<'_>,
+    ) -> Result<LayerId> {
+        check_platform(&op.platform)?;
+        let parents = match op.base.and_then(|at| inputs.get(at)) {
+            Some(base) => base.layers().to_vec(),
+            None => Vec::new(),
+        };
+        let lowers = self.layers.lowers(&parents, cx.cancel)?;
+        let mounts = self.mounts(op, inputs, cx)?;
+        let active = self.layers.prepare()?;
+        let root = RootSpec {
+            lowers,
+            upper: active.upper().to_owned(),
+            work: active.work().to_owned(),
+        };
+        let spec = self.spec(op, root, &mounts);
+        let mut log = StepLog::create(&self.steps.log_dir, cx.key.as_str())?;
+        match self.run_step(&spec, &mut log, cx)? {
+            StepExit::Code(0) => {}
+            exit => {
+                return Err(Error::Exit {
+                    args: op.args.clone(),
+                    exit,
+                    log: log.keep(),
+                });
+            }
+        }
+        // Caches are free for others before the layer is read.
+        drop(mounts);
+        Ok(active.commit(&parents, cx.cancel)?)
+    }
+
+    fn run_step(&self, spec: &StepSpec, log: &mut StepLog, cx: &OpContext<'_>) -> Result<StepExit> {
+        let nursery = self.nursery.nursery().map_err(Error::Sandbox)?;
+        let mut log_error = None;
+        let mut on_output = |stream, data: &[u8]| {
+            if let Err(e) = log.write(data) {
+                log_error.get_or_insert(e);
+            }
+            cx.sink.send(Event::Log(LogChunk {
+                vertex: cx.key.clone(),
+                stream,
+                data: data.to_vec(),
+                at: SystemTime::now(),
+            }));
+        };
+        let io = StepIo::Output {
+            on_output: &mut on_output,
+        };
+        let exit = nursery.run_step(spec, io, cx.cancel).map_err(|e| match e {
+            rbuild_sandbox::Error::Cancelled(_) => Error::Cancelled,
+            other => Error::Sandbox(other),
+        })?;
+        match log_error {
+            Some(e) => Err(e),
+            None => Ok(exit),
+        }
+    }
+
+    fn spec(&self, op: &ExecOp, root: RootSpec, mounts: &StepMounts) -> StepSpec {
+        let mut env = op.env.clone();
+        env.extend(op.proxy_env.iter().cloned());
+        env.extend(mounts.env.iter().cloned());
+        let hostname = if op.hostname.is_empty() {
+            HOSTNAME
+        } else {
+            &op.hostname
+        };
+        StepSpec {
+            args: op.args.clone(),
+            env,
+            cwd: op.cwd.clone(),
+            user: op.user.clone(),
+            hostname: hostname.to_owned(),
+            network: match op.network {
+                NetworkMode::Default => Network::Default,
+                NetworkMode::None => Network::None,
+                NetworkMode::Host => Network::Host,
+            },
+            security: match op.security {
+                SecurityMode::Sandbox => Security::Sandbox,
+                SecurityMode::Insecure => Security::Insecure,
+            },
+            root,
+            mounts: mounts.specs.clone(),
+            hosts: op
+                .extra_hosts
+                .iter()
+                .map(|(name, ip)| (ip.clone(), name.clone()))
+                .collect(),
+            shm_size: op.shm_size,
+            ulimits: op
+                .ulimits
+                .iter()
+                .map(|limit| Ulimit {
+                    name: limit.name.clone(),
+                    soft: limit.soft,
+                    hard: limit.hard,
+                })
+                .collect(),
+            no_new_privileges: self.steps.no_new_privileges,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A program for another machine runs only where the kernel knows an emulator for it.
+fn check_platform(wanted: &Platform) -> Result<()> {
+    let host = Platform::host();
+    let same = wanted.architecture == host.architecture
+        || (host.architecture == "amd64" && wanted.architecture == "386");
+    if same || emulator(&wanted.architecture).is_some_and(|file| file.exists()) {
+        return Ok(());
+    }
+    Err(Error::Platform {
+        wanted: wanted.to_string(),
+        host: host.to_string(),
+    })
+}
+
+/// Where the kernel lists the emulator that qemu's packages register for an architecture.
+fn emulator(architecture: &str) -> Option<PathBuf> {
+    let name = match architecture {
+        "amd64" => "qemu-x86_64",
+        "386" => "qemu-i386",
+        "arm64" => "qemu-aarch64",
+        "arm" => "qemu-arm",
+        "riscv64" => "qemu-riscv64",
+        "ppc64le" => "qemu-ppc64le",
+        "s390x" => "qemu-s390x",
+        "loong64" => "qemu-loongarch64",
+        "mips64le" => "qemu-mips64el",
+        _ => return None,
+    };
+    Some(PathBuf::from("/proc/sys/fs/binfmt_misc").join(name))
+}

@@ -1,0 +1,286 @@
+//! The worker: which op goes where, and what it shares between ops.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use rbuild_graph::{CopyAction, ExecMountKind, ExecOp, FileAction, FileOp, Op, Vertex};
+use rbuild_layer::{FileView, LayerId, LayerStore};
+use rbuild_oci::Digest;
+use rbuild_progress::CancelToken;
+use rbuild_sandbox::Nursery;
+use rbuild_solver::{OpContext, Worker};
+use rbuild_source::{LocalContext, Selection};
+use rbuild_store::Store;
+
+use crate::mount::SecretSource;
+use crate::{Error, Output, Result};
+
+/// First bytes of what several selections of one input are digested to.
+const CONTENT_VERSION: &[u8] = b"rbuild-input-content 1\n";
+
+/// Starts the nursery with the first step that needs it.
+pub trait StartNursery: Send + Sync {
+    /// Returns the build's nursery, started if it is not running yet.
+    fn nursery(&self) -> Result<Nursery, rbuild_sandbox::Error>;
+}
+
+/// What every step gets that its op does not say.
+#[derive(Debug, Clone, Default)]
+pub struct StepDefaults {
+    /// Where logs of steps lie.
+    pub log_dir: PathBuf,
+    /// Sets `no_new_privs` in every step (`--security-opt no-new-privileges`).
+    pub no_new_privileges: bool,
+}
+
+/// What a worker is made of.
+pub struct WorkerParts {
+    /// Where everything is kept.
+    pub store: Arc<Store>,
+    /// The layers in it.
+    pub layers: LayerStore,
+    /// Layers of the images that the graph names, by manifest digest, lowest first.
+    pub images: BTreeMap<Digest, Vec<LayerId>>,
+    /// The local directories that the graph names.
+    pub locals: BTreeMap<String, LocalContext>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Agent sockets by id.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// Starts the nursery.
+    pub nursery: Arc<dyn StartNursery>,
+    /// What every step gets.
+    pub steps: StepDefaults,
+}
+
+/// Carries out ops on this machine.
+pub struct LocalWorker {
+    pub(crate) store: Arc<Store>,
+    pub(crate) layers: LayerStore,
+    images: BTreeMap<Digest, Vec<LayerId>>,
+    locals: BTreeMap<String, LocalContext>,
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
+    pub(crate) agents: BTreeMap<String, PathBuf>,
+    pub(crate) nursery: Arc<dyn StartNursery>,
+    pub(crate) steps: StepDefaults,
+    /// What was selected to make a key is what gets copied: by vertex and action.
+    selections: Mutex<HashMap<(String, usize), Arc<Selection>>>,
+}
+
+/// One action of one vertex, and the input that it reads.
+pub(crate) struct Source<'a> {
+    pub vertex: &'a Vertex,
+    pub at: usize,
+    pub action: &'a CopyAction,
+    pub input: &'a Output,
+}
+
+impl LocalWorker {
+    /// Makes a worker.
+    pub fn new(parts: WorkerParts) -> LocalWorker {
+        LocalWorker {
+            store: parts.store,
+            layers: parts.layers,
+            images: parts.images,
+            locals: parts.locals,
+            secrets: parts.secrets,
+            agents: parts.agents,
+            nursery: parts.nursery,
+            steps: parts.steps,
+            selections: Mutex::default(),
+        }
+    }
+
+    /// What an input looks like to those who read files of it.
+    pub(crate) fn view_of(
+        &self,
+        input: &Output,
+        cancel: &CancelToken,
+    ) -> Result<Box<dyn FileView>> {
+        match input {
+            Output::Local(local) => Ok(Box::new(local.clone())),
+            Output::Layers(stack) => Ok(Box::new(self.layers.view(stack, cancel)?)),
+        }
+    }
+
+    /// What a copy action means; the same answer for its key and for its work.
+    pub(crate) fn selection(
+        &self,
+        source: &Source<'_>,
+        cx: &OpContext<'_>,
+    ) -> Result<Arc<Selection>> {
+        let name = (source.vertex.id.to_string(), source.at);
+        if let Some(known) = self.memo().get(&name) {
+            return Ok(Arc::clone(known));
+        }
+        let view = self.view_of(source.input, cx.cancel)?;
+        let selected = rbuild_source::select(view.as_ref(), source.action, cx.cancel);
+        let selection = match (selected, source.input) {
+            (Err(e), Output::Local(local)) => return Err(explain(e, local).into()),
+            (other, _) => Arc::new(other?),
+        };
+        if let Output::Local(local) = source.input {
+            rbuild_source::read_ahead(local, &selection, cx.cancel)?;
+        }
+        self.memo().insert(name, Arc::clone(&selection));
+        Ok(selection)
+    }
+
+    fn memo(&self) -> std::sync::MutexGuard<'_, HashMap<(String, usize), Arc<Selection>>> {
+        self.selections.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn file_content(
+        &self,
+        (op, vertex): (&FileOp, &Vertex),
+        input: usize,
+        inputs: &[Output],
+        cx: &OpContext<'_>,
+    ) -> Result<Vec<Digest>> {
+        let from = inputs.get(input).ok_or(Error::Input)?;
+        let mut digests = Vec::new();
+        for (at, action) in op.actions.iter().enumerate() {
+            let FileAction::Copy(action) = action else {
+                continue;
+            };
+            if action.input != input {
+                continue;
+            }
+            let source = Source {
+                vertex,
+                at,
+                action,
+                input: from,
+            };
+            let selection = self.selection(&source, cx)?;
+            let view = self.view_of(from, cx.cancel)?;
+            digests.push(rbuild_source::content_of(
+                view.as_ref(),
+                &selection,
+                cx.cancel,
+            )?);
+        }
+        Ok(digests)
+    }
+
+    fn mount_content(
+        &self,
+        op: &ExecOp,
+        input: usize,
+        inputs: &[Output],
+        cx: &OpContext<'_>,
+    ) -> Result<Vec<Digest>> {
+        let from = inputs.get(input).ok_or(Error::Input)?;
+        let mut digests = Vec::new();
+        for mount in &op.mounts {
+            let source = match &mount.kind {
+                ExecMountKind::Bind { input: at, source } if *at == input => source,
+                ExecMountKind::Cache {
+                    input: Some(at),
+                    source,
+                    ..
+                } if *at == input => source,
+                _ => continue,
+            };
+            let view = self.view_of(from, cx.cancel)?;
+            let digest = rbuild_source::tree_content(view.as_ref(), source, cx.cancel);
+            digests.push(match (digest, from) {
+                (Err(e), Output::Local(local)) => return Err(explain(e, local).into()),
+                (other, _) => other?,
+            });
+        }
+        Ok(digests)
+    }
+}
+
+/// Adds to "not found" which ignore rule hides the file, if one does.
+fn explain(e: rbuild_source::Error, local: &LocalContext) -> rbuild_source::Error {
+    match e {
+        rbuild_source::Error::NotFound { path, .. } => {
+            let hidden = local.hidden_by(path.trim_start_matches('/').as_bytes());
+            rbuild_source::Error::NotFound { path, hidden }
+        }
+        other => other,
+    }
+}
+
+impl Worker for LocalWorker {
+    type Output = Output;
+    type Error = Error;
+
+    fn content(
+        &self,
+        vertex: &Vertex,
+        input: usize,
+        inputs: &[Output],
+        cx: &OpContext<'_>,
+    ) -> Result<Option<Digest>> {
+        let digests = match &vertex.op {
+            Op::File(op) => self.file_content((op, vertex), input, inputs, cx)?,
+            Op::Exec(op) => self.mount_content(op, input, inputs, cx)?,
+            Op::Image(_) | Op::Local(_) => return Ok(None),
+        };
+        let mut bytes = CONTENT_VERSION.to_vec();
+        for digest in digests {
+            bytes.extend_from_slice(digest.to_string().as_bytes());
+            bytes.push(b'\n');
+        }
+        Ok(Some(Digest::sha256_of(&bytes)))
+    }
+
+    fn source_key(&self, vertex: &Vertex) -> Option<Digest> {
+        match &vertex.op {
+            Op::Image(image) => {
+                let text = format!("image {} {}", image.manifest, image.platform);
+                Some(Digest::sha256_of(text.as_bytes()))
+            }
+            _ => None,
+        }
+    }
+
+    fn run(&self, vertex: &Vertex, inputs: &[Output], cx: &OpContext<'_>) -> Result<Output> {
+        match &vertex.op {
+            Op::Image(image) => {
+                let layers = self.images.get(&image.manifest).ok_or(Error::Input)?;
+                Ok(Output::Layers(layers.as_slice().into()))
+            }
+            Op::Local(local) => {
+                let found = self.locals.get(&local.name).ok_or(Error::Input)?;
+                Ok(Output::Local(found.clone()))
+            }
+            Op::File(op) => {
+                let layer = self.file_op((op, vertex), inputs, cx)?;
+                Ok(Output::with(base(op.base, inputs), layer))
+            }
+            Op::Exec(op) => {
+                let layer = self.exec_op(op, inputs, cx)?;
+                Ok(Output::with(base(op.base, inputs), layer))
+            }
+        }
+    }
+
+    fn save(&self, output: &Output) -> Result<Vec<u8>> {
+        let layer = output.layers().last().ok_or(Error::Input)?;
+        Ok(layer.to_string().into_bytes())
+    }
+
+    fn load(&self, vertex: &Vertex, saved: &[u8], inputs: &[Output]) -> Result<Option<Output>> {
+        let at = match &vertex.op {
+            Op::File(op) => op.base,
+            Op::Exec(op) => op.base,
+            Op::Image(_) | Op::Local(_) => return Ok(None),
+        };
+        let Some(layer) = std::str::from_utf8(saved).ok().and_then(|s| s.parse().ok()) else {
+            return Ok(None);
+        };
+        if !self.layers.is_usable(&layer)? {
+            return Ok(None);
+        }
+        Ok(Some(Output::with(base(at, inputs), layer)))
+    }
+}
+
+fn base(at: Option<usize>, inputs: &[Output]) -> Option<&Output> {
+    at.and_then(|at| inputs.get(at))
+}
