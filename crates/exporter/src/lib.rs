@@ -1,1 +1,34 @@
-//! Layers plus config to an OCI layout, archive or directory
+//! A solved result on its way out of the store, and images on their way in.
+//!
+//! Out: [`Export::parse`] reads an `-o` value, [`export`] writes an OCI image layout (as a directory or
+//! tar), a tar for `docker load`, the plain files of the result, or those as one tar. Layers made here
+//! are compressed in parallel if they are not yet; layers that were pulled leave as they came. The
+//! same image gives the same bytes. Files appear whole or not at all.
+//!
+//! In: [`import`] reads such layouts and archives, and plain root file systems, and registers their
+//! layers. What is read there is not trusted.
+//!
+//! Pushing lives above, over [`assemble`].
+
+mod archive;
+mod assemble;
+mod directory;
+mod error;
+mod export;
+mod import;
+mod layout;
+mod layout_dir;
+mod output;
+mod parse;
+mod rootfs_tar;
+mod spec;
+mod tar_header;
+mod walk;
+
+pub use assemble::{Assembled, AssembledImage, Document, ImageToExport, assemble};
+pub use error::{Error, Result};
+pub use export::{Context, Exported, export, write_archive};
+pub use import::{Choice, ImportedImage, Layout, ResolvedImage, Source, import};
+pub use spec::{
+    Annotation, AnnotationPlace, Dest, Export, ExportSpec, Family, ImageOptions, ImageOutput, Stale,
+};

@@ -1,0 +1,198 @@
+//! Images from elsewhere.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use rbuild_exporter::{Choice, ImportedImage, Layout, Source, import};
+use rbuild_layer::FileView;
+use rbuild_oci::{Digest, ImageConfig, Reference};
+
+use crate::bench::{Bench, dir, file, read_tar, write_tar};
+
+fn import_file(bench: &Bench, path: &Path) -> ImportedImage {
+    import(
+        &Source::File {
+            path: path.to_path_buf(),
+            choice: Choice::default(),
+        },
+        &bench.cx(),
+    )
+    .unwrap()
+}
+
+fn tagged(tag: &str) -> Choice {
+    Choice {
+        tag: Some(tag.to_owned()),
+        ..Choice::default()
+    }
+}
+
+fn content(bench: &Bench, image: &ImportedImage, path: &str) -> String {
+    let view = bench.layers.view(&image.layers, &bench.cancel).unwrap();
+    let mut text = String::new();
+    view.open(path.as_bytes())
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    text
+}
+
+#[test]
+fn archives_come_back_as_they_went() {
+    let from = Bench::new();
+    let image = from.image();
+    for kind in ["oci", "docker"] {
+        for compression in ["gzip", "zstd", "uncompressed"] {
+            let to = Bench::new();
+            from.export(
+                &format!("type={kind},dest=@/x.tar,compression={compression}"),
+                &image,
+            );
+            let back = import_file(&to, &from.path("x.tar"));
+            assert_eq!(back.config, image.config);
+            assert_eq!(back.names, [Reference::parse("example/app:1").unwrap()]);
+            assert_eq!(content(&to, &back, "etc/motd"), "new");
+            assert_eq!(content(&to, &back, "data2"), "shared content");
+            let view = to.layers.view(&back.layers, &to.cancel).unwrap();
+            assert!(view.lstat(b"etc/gone").unwrap().is_none());
+        }
+    }
+}
+
+#[test]
+fn importing_twice_gives_the_same_layers() {
+    let from = Bench::new();
+    from.export("type=oci,dest=@/x.tar", &from.image());
+    let to = Bench::new();
+    let (first, second) = (
+        import_file(&to, &from.path("x.tar")),
+        import_file(&to, &from.path("x.tar")),
+    );
+    assert_eq!(first, second);
+}
+
+#[test]
+fn older_docker_archives_with_links_are_read() {
+    let bench = Bench::new();
+    let image = bench.image();
+    bench.export(
+        "type=docker,dest=@/new.tar,compression=uncompressed",
+        &image,
+    );
+    let (files, _) = read_tar(&bench.path("new.tar"));
+    let config: ImageConfig = ImageConfig::from_bytes(&image.config).unwrap();
+    let diff_ids = config.diff_ids();
+    let tar_of = |i: usize| files[&format!("blobs/sha256/{}", diff_ids[i].0.hex())].as_slice();
+    let manifest =
+        br#"[{"Config":"c.json","RepoTags":["a:1"],"Layers":["one/layer.tar","two/layer.tar"]}]"#;
+    let path = bench.path("old.tar");
+    let plain: [(&str, &[u8]); 4] = [
+        ("manifest.json", manifest),
+        ("c.json", &image.config),
+        ("./one/layer.tar", tar_of(0)),
+        ("real.tar", tar_of(1)),
+    ];
+    write_tar(&path, &plain, &[("two/layer.tar", "../real.tar")]);
+    let to = Bench::new();
+    let back = import_file(&to, &path);
+    assert_eq!(content(&to, &back, "etc/motd"), "new");
+    assert_eq!(back.names, [Reference::parse("a:1").unwrap()]);
+    // What came as plain tars is compressed on its way out.
+    to.export("type=oci,dest=@/out.tar", &to.image_of(back.layers));
+    let (files, _) = read_tar(&to.path("out.tar"));
+    assert_eq!(
+        files
+            .values()
+            .filter(|bytes| bytes.starts_with(&[0x1f, 0x8b]))
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn root_file_systems_become_one_layer() {
+    let bench = Bench::new();
+    let image = bench.image_of(vec![
+        bench.layer(vec![dir("bin", 0o755), file("bin/sh", "shell", 0o755)]),
+    ]);
+    bench.export("type=tar,dest=@/root.tar", &image);
+    let plain = fs::read(bench.path("root.tar")).unwrap();
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    encoder.write_all(&plain).unwrap();
+    fs::write(bench.path("root.tar.xz"), encoder.finish().unwrap()).unwrap();
+    for name in ["root.tar", "root.tar.xz"] {
+        let to = Bench::new();
+        let back = import_file(&to, &bench.path(name));
+        assert_eq!(content(&to, &back, "bin/sh"), "shell");
+        let config = ImageConfig::from_bytes(&back.config).unwrap();
+        assert_eq!(config.diff_ids()[0].0, Digest::sha256_of(&plain));
+        assert_eq!(config.history.len(), 1);
+    }
+}
+
+#[test]
+fn layouts_are_asked_by_tag_and_digest() {
+    let bench = Bench::new();
+    let first = bench.image();
+    let second = bench.image_of(vec![bench.layer(vec![file("second", "2", 0o644)])]);
+    let one = bench
+        .export("type=oci,tar=false,dest=@/l,name=x:one", &first)
+        .manifest
+        .unwrap();
+    let layout = || Layout::open(&bench.path("l")).unwrap();
+    // Alone, it need not be named.
+    assert_eq!(
+        layout()
+            .resolve(&Choice::default())
+            .unwrap()
+            .manifest
+            .digest,
+        one
+    );
+    let two = bench
+        .export("type=oci,tar=false,dest=@/l,name=x:two", &second)
+        .manifest
+        .unwrap();
+    assert_eq!(
+        layout().resolve(&tagged("two")).unwrap().manifest.digest,
+        two
+    );
+    assert_eq!(
+        layout()
+            .resolve(&tagged("docker.io/library/x:one"))
+            .unwrap()
+            .manifest
+            .digest,
+        one
+    );
+    let by_digest = Choice {
+        digest: Some(two.clone()),
+        ..tagged("one")
+    };
+    assert_eq!(layout().resolve(&by_digest).unwrap().manifest.digest, two);
+    let error = layout()
+        .resolve(&Choice::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("could not find \"latest\"; there is one, two"),
+        "{error}"
+    );
+
+    let to = Bench::new();
+    let image = layout().resolve(&tagged("two")).unwrap();
+    for layer in &image.layers {
+        layout().bring(layer, &to.store, &to.cancel).unwrap();
+        assert!(to.store.has_blob(&layer.digest));
+    }
+    let source = Source::LayoutDir {
+        dir: bench.path("l"),
+        choice: tagged("two"),
+    };
+    let back = import(&source, &to.cx()).unwrap();
+    assert_eq!(content(&to, &back, "second"), "2");
+    assert_eq!(back.manifest, Some(two));
+}
+
+use std::io::Read;
