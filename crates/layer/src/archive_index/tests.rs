@@ -1,0 +1,1 @@
+//! What archives do to an index.

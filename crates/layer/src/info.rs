@@ -1,0 +1,74 @@
+//! A layer's row in the store: which forms its bytes have, and what is known about them.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use rbuild_oci::{Descriptor, DiffId, Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::{Compression, LayerId, OverlayNamespace};
+
+/// What the store knows about a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// The layer's own name.
+    pub id: LayerId,
+    /// When it was committed here.
+    pub created: SystemTime,
+    /// Blob that holds the encoded index; `None` for a pulled layer nobody has looked into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Digest>,
+    /// Digest of the uncompressed tar, once it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff_id: Option<DiffId>,
+    /// The uncompressed tar, if the store keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<Digest>,
+    /// The bytes of a pulled layer's files, if they were taken out of it without making a tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Pack>,
+    /// Directories that serve as overlay lowers: at most one per namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trees: BTreeMap<OverlayNamespace, String>,
+    /// Compressed forms of the tar that were made here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub twins: BTreeMap<Compression, Descriptor>,
+    /// The form in which it was pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Original>,
+}
+
+/// The bytes of all files of a layer, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pack {
+    /// Blob that holds the bytes.
+    pub bytes: Digest,
+    /// Blob that holds, for each entry of the index, where its bytes start: 64 bits, low byte first.
+    pub offsets: Digest,
+}
+
+/// The compressed blob that a pulled layer came as; its bytes may still be where they came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// The blob.
+    pub descriptor: Descriptor,
+    /// Says where to fetch it from; meaningful to the `Fetch` that is asked.
+    pub origin: String,
+}
+
+impl LayerInfo {
+    /// A row that knows nothing but the name.
+    pub(crate) fn new(id: LayerId) -> Self {
+        Self {
+            id,
+            created: SystemTime::now(),
+            index: None,
+            diff_id: None,
+            blob: None,
+            pack: None,
+            trees: BTreeMap::new(),
+            twins: BTreeMap::new(),
+            original: None,
+        }
+    }
+}

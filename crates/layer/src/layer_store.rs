@@ -1,0 +1,295 @@
+//! The layers of a store: their rows and indexes, and everything that is done with whole layers.
+//!
+//! One file per noun below `layer_store/`: committing files, an active upper, pulled layers, trees,
+//! compressed twins, reading bytes, verifying.
+
+mod active;
+mod bytes;
+mod commit;
+mod pull;
+mod trees;
+mod twins;
+mod verify;
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rbuild_oci::{ChainId, Descriptor};
+use rbuild_progress::CancelToken;
+use rbuild_store::{Object, Store, Table};
+
+use crate::{Error, LayerId, LayerIndex, LayerInfo, Result, TreeWork, View, ViewLayer};
+
+pub use active::ActiveLayer;
+pub use pull::PulledLayer;
+pub use verify::LayerProblem;
+
+/// Largest encoded index that is read, in bytes.
+const MAX_INDEX_BYTES: u64 = 2 << 30;
+
+/// Brings blobs of pulled layers into the store.
+pub trait Fetch: Send + Sync {
+    /// Fetches and verifies a blob; afterwards the store has it under its digest.
+    ///
+    /// `origin` is the text that the layer was registered with. `progress` hears how many bytes
+    /// came so far. Errors: whatever the source says; a cancelled fetch is taken for a cancellation.
+    fn fetch(
+        &self,
+        descriptor: &Descriptor,
+        origin: &str,
+        progress: &dyn Fn(u64),
+        cancel: &CancelToken,
+    ) -> Result<(), Box<dyn StdError + Send + Sync>>;
+}
+
+/// Fetches nothing: every blob must be in the store already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFetch;
+
+impl Fetch for NoFetch {
+    fn fetch(
+        &self,
+        _: &Descriptor,
+        origin: &str,
+        _: &dyn Fn(u64),
+        _: &CancelToken,
+    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        Err(format!("nothing can be fetched from {origin:?} here").into())
+    }
+}
+
+/// What is being done with a layer's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Activity {
+    /// Its blob is being fetched.
+    Fetch,
+    /// It is being unpacked into a tree, or read for its index.
+    Unpack,
+    /// Its tar is being written.
+    Write,
+    /// It is being compressed.
+    Compress,
+}
+
+/// Hears about work on layers' bytes.
+pub trait Report: Send + Sync {
+    /// `name` is the blob's digest, or the layer's id where there is no blob yet. `current` bytes
+    /// of `total` are done; the last call for a piece of work has `current == total`.
+    fn bytes(&self, activity: Activity, name: &str, current: u64, total: Option<u64>);
+}
+
+/// The layers of a store. Cheap to clone; used from many threads and processes at once.
+#[derive(Clone)]
+pub struct LayerStore {
+    inner: Arc<Inner>,
+    report: Option<Arc<dyn Report>>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    work: Arc<dyn TreeWork>,
+    fetch: Arc<dyn Fetch>,
+    indexes: Mutex<HashMap<LayerId, Arc<LayerIndex>>>,
+    offsets: Mutex<HashMap<LayerId, Arc<[u64]>>>,
+}
+
+impl LayerStore {
+    /// The layers of `store`. Does no I/O.
+    pub fn new(store: Arc<Store>, work: Arc<dyn TreeWork>, fetch: Arc<dyn Fetch>) -> Self {
+        let inner = Inner {
+            store,
+            work,
+            fetch,
+            indexes: Mutex::default(),
+            offsets: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+            report: None,
+        }
+    }
+
+    /// The same layers, with somebody who hears about work that is done through this handle.
+    pub fn reporting(&self, report: Arc<dyn Report>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            report: Some(report),
+        }
+    }
+
+    /// The store that the layers are in.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.inner.store
+    }
+
+    /// What the store knows about a layer. Errors: `UnknownLayer`, `Row`.
+    pub fn info(&self, layer: &LayerId) -> Result<LayerInfo> {
+        self.find(layer)?
+            .ok_or(Error::UnknownLayer { layer: *layer })
+    }
+
+    /// As `info`; `None` for a layer that the store does not know.
+    pub fn find(&self, layer: &LayerId) -> Result<Option<LayerInfo>> {
+        let row = self.store().get(Table::Layers, &layer.to_string())?;
+        row.map(|row| {
+            serde_json::from_slice(&row).map_err(|source| Error::Row {
+                layer: *layer,
+                source,
+            })
+        })
+        .transpose()
+    }
+
+    /// Whether the layer can be used: its row is there, and its bytes are here or can be fetched.
+    ///
+    /// Linear in nothing; looks at names only. What has lost its bytes has to be made again.
+    pub fn is_usable(&self, layer: &LayerId) -> Result<bool> {
+        let Some(info) = self.find(layer)? else {
+            return Ok(false);
+        };
+        let has = |digest| self.store().has_blob(digest);
+        let here = info.blob.as_ref().is_some_and(has) || self.usable_tree(&info).is_some();
+        let known = info.index.as_ref().is_some_and(has);
+        Ok(info.original.is_some() || (here && known))
+    }
+
+    /// The layer of a chain of diff ids, if one was pulled or remembered under it.
+    pub fn by_chain(&self, chain: &ChainId) -> Result<Option<LayerId>> {
+        let row = self.store().get(Table::Chains, &chain.to_string())?;
+        let text = row.and_then(|row| String::from_utf8(row).ok());
+        Ok(text.and_then(|text| text.parse().ok()))
+    }
+
+    /// Remembers which layer tops a chain, so that an image built here can be a base.
+    pub fn remember_chain(&self, chain: &ChainId, layer: &LayerId) -> Result<()> {
+        let (chain, layer) = (chain.to_string(), layer.to_string());
+        Ok(self.store().put(Table::Chains, &chain, layer.as_bytes())?)
+    }
+
+    /// The objects that a layer consists of: for leases.
+    pub fn objects(&self, layer: &LayerId) -> Result<Vec<Object>> {
+        let info = self.info(layer)?;
+        let blobs = info
+            .index
+            .iter()
+            .chain(&info.blob)
+            .chain(
+                info.pack
+                    .iter()
+                    .flat_map(|pack| [&pack.bytes, &pack.offsets]),
+            )
+            .chain(info.twins.values().map(|twin| &twin.digest))
+            .chain(
+                info.original
+                    .iter()
+                    .map(|original| &original.descriptor.digest),
+            );
+        let blobs = blobs.cloned().map(Object::Blob);
+        let trees = info.trees.values().cloned().map(Object::Tree);
+        Ok(blobs.chain(trees).collect())
+    }
+
+    /// The index of a layer; of a pulled one it is made from its bytes if it is not there yet.
+    ///
+    /// Remembered in memory. Errors: `UnknownLayer`, and those of fetching and reading.
+    pub fn index(&self, layer: &LayerId, cancel: &CancelToken) -> Result<Arc<LayerIndex>> {
+        if let Some(index) = lock(&self.inner.indexes).get(layer) {
+            return Ok(Arc::clone(index));
+        }
+        let info = self.info(layer)?;
+        let index = match self.read_index(&info)? {
+            Some(index) => index,
+            None => self.make_index(layer, cancel)?,
+        };
+        Ok(self.keep_index(layer, index))
+    }
+
+    /// The merged file system of a stack, lowest layer first.
+    pub fn view(&self, stack: &[LayerId], cancel: &CancelToken) -> Result<View> {
+        let layer = |id: &LayerId| {
+            let index = self.index(id, cancel)?;
+            Ok(ViewLayer { id: *id, index })
+        };
+        let layers = stack.iter().map(layer).collect::<Result<_>>()?;
+        Ok(View::new(layers, Arc::new(self.bytes(cancel))))
+    }
+
+    fn read_index(&self, info: &LayerInfo) -> Result<Option<LayerIndex>> {
+        let Some(digest) = info
+            .index
+            .as_ref()
+            .filter(|digest| self.store().has_blob(digest))
+        else {
+            return Ok(None);
+        };
+        let bytes = self.store().read_blob(digest, MAX_INDEX_BYTES)?;
+        LayerIndex::decode(&bytes).map(Some)
+    }
+
+    fn keep_index(&self, layer: &LayerId, index: LayerIndex) -> Arc<LayerIndex> {
+        let index = Arc::new(index);
+        lock(&self.inner.indexes).insert(*layer, Arc::clone(&index));
+        index
+    }
+
+    /// Gives a new layer its row and index.
+    fn add(&self, mut info: LayerInfo, index: LayerIndex) -> Result<LayerId> {
+        info.index = Some(self.store().put_blob(&index.encode())?);
+        self.put_row(&info)?;
+        self.keep_index(&info.id, index);
+        Ok(info.id)
+    }
+
+    fn put_row(&self, info: &LayerInfo) -> Result<()> {
+        let row = encode_row(info)?;
+        Ok(self
+            .store()
+            .put(Table::Layers, &info.id.to_string(), &row)?)
+    }
+
+    /// Changes a row, alone among all processes.
+    fn update(
+        &self,
+        layer: &LayerId,
+        cancel: &CancelToken,
+        change: impl FnOnce(&mut LayerInfo),
+    ) -> Result<LayerInfo> {
+        let _alone = self
+            .store()
+            .work_lock(&format!("layer-row {layer}"), cancel)?;
+        let mut info = self.info(layer)?;
+        change(&mut info);
+        self.put_row(&info)?;
+        Ok(info)
+    }
+
+    fn report(&self, activity: Activity, name: &str, current: u64, total: Option<u64>) {
+        if let Some(report) = &self.report {
+            report.bytes(activity, name, current, total);
+        }
+    }
+}
+
+/// A row as the store keeps it, and the change that puts it there.
+fn encode_row(info: &LayerInfo) -> Result<Vec<u8>> {
+    serde_json::to_vec(info).map_err(|source| Error::Row {
+        layer: info.id,
+        source,
+    })
+}
+
+/// Puts a row and other records in one transaction.
+fn put_with(store: &Store, info: &LayerInfo, table: Table, key: &str, value: &[u8]) -> Result<()> {
+    let (id, row) = (info.id.to_string(), encode_row(info)?);
+    Ok(store.put_many(&[(Table::Layers, &id, &row), (table, key, value)])?)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What is kept is whole after each statement, also where a thread panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn new_id() -> Result<LayerId> {
+    LayerId::random().map_err(|source| Error::io("draw", "a layer id", source))
+}

@@ -1,0 +1,232 @@
+//! Layers that come from elsewhere: registered by chain id, looked into only when needed.
+
+use std::io::Write;
+
+use rbuild_oci::{ChainId, Descriptor, DiffId, Digest, chain_id};
+use rbuild_progress::CancelToken;
+use rbuild_store::{Ingest, Table};
+
+use super::{Activity, LayerStore, new_id, put_with};
+use crate::archive_index::{Effect, Offset};
+use crate::info::Pack;
+use crate::job::Format;
+use crate::layer_read::{Keeper, NoKeeper, ReadLayer, read_layer};
+use crate::{Entry, Error, LayerId, LayerIndex, LayerInfo, Original, Result};
+
+/// A layer of an image that was resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PulledLayer {
+    /// Chain id of the layers below it; `None` for the lowest.
+    pub parent: Option<ChainId>,
+    /// What the image's config says its uncompressed bytes are.
+    pub diff_id: DiffId,
+    /// Its compressed blob, as the manifest says.
+    pub descriptor: Descriptor,
+    /// Where the blob can be fetched; handed to `Fetch` as it is.
+    pub origin: String,
+}
+
+impl PulledLayer {
+    /// The chain id of the stack that this layer tops.
+    pub fn chain(&self) -> ChainId {
+        match &self.parent {
+            None => ChainId(self.diff_id.0.clone()),
+            Some(ChainId(below)) => {
+                let text = format!("{below} {}", self.diff_id);
+                ChainId(Digest::sha256_of(text.as_bytes()))
+            }
+        }
+    }
+}
+
+impl LayerStore {
+    /// Registers a layer of an image; nothing is fetched.
+    ///
+    /// The layer of a chain id that is known already is returned, and learns where its bytes can
+    /// be had now if they are not here. Errors: those of the store.
+    pub fn pulled(&self, layer: &PulledLayer, cancel: &CancelToken) -> Result<LayerId> {
+        let chain = layer.chain();
+        let original = Original {
+            descriptor: layer.descriptor.clone(),
+            origin: layer.origin.clone(),
+        };
+        if let Some(id) = self.known_chain(&chain, &original, cancel)? {
+            return Ok(id);
+        }
+        let _alone = self
+            .store()
+            .work_lock(&format!("layer-chain {chain}"), cancel)?;
+        if let Some(id) = self.known_chain(&chain, &original, cancel)? {
+            return Ok(id);
+        }
+        let mut info = LayerInfo::new(new_id()?);
+        info.diff_id = Some(layer.diff_id.clone());
+        info.original = Some(original);
+        let id = info.id.to_string();
+        let chain = chain.to_string();
+        put_with(self.store(), &info, Table::Chains, &chain, id.as_bytes())?;
+        Ok(info.id)
+    }
+
+    fn known_chain(
+        &self,
+        chain: &ChainId,
+        original: &Original,
+        cancel: &CancelToken,
+    ) -> Result<Option<LayerId>> {
+        let Some(id) = self.by_chain(chain)? else {
+            return Ok(None);
+        };
+        let Some(info) = self.find(&id)? else {
+            return Ok(None);
+        };
+        let knows = info.original.as_ref() == Some(original);
+        let has_blob = info
+            .original
+            .as_ref()
+            .is_some_and(|known| self.store().has_blob(&known.descriptor.digest));
+        if !knows && !has_blob {
+            self.update(&id, cancel, |info| info.original = Some(original.clone()))?;
+        }
+        Ok(Some(id))
+    }
+
+    /// The compressed blob that a pulled layer came as, whether its bytes are here or not.
+    pub fn original(&self, layer: &LayerId) -> Result<Option<Original>> {
+        Ok(self.info(layer)?.original)
+    }
+
+    /// Brings a pulled layer's blob into the store; returns its descriptor. Does nothing if it is
+    /// there. Errors: `Gone` for a layer that was not pulled, `Fetch`.
+    pub fn fetch_original(&self, layer: &LayerId, cancel: &CancelToken) -> Result<Descriptor> {
+        let original = self.original(layer)?.ok_or(Error::Gone { layer: *layer })?;
+        let descriptor = original.descriptor;
+        if self.store().has_blob(&descriptor.digest) {
+            return Ok(descriptor);
+        }
+        let key = format!("layer-blob {}", descriptor.digest);
+        let _alone = self.store().work_lock(&key, cancel)?;
+        if self.store().has_blob(&descriptor.digest) {
+            return Ok(descriptor);
+        }
+        let name = descriptor.digest.to_string();
+        let progress =
+            |current| self.report(Activity::Fetch, &name, current, Some(descriptor.size));
+        let fetched = self
+            .inner
+            .fetch
+            .fetch(&descriptor, &original.origin, &progress, cancel);
+        match fetched {
+            Ok(()) => Ok(descriptor),
+            Err(_) if cancel.is_cancelled() => Err(Error::Cancelled),
+            Err(source) => Err(Error::Fetch {
+                digest: descriptor.digest,
+                source,
+            }),
+        }
+    }
+
+    /// Reads a pulled layer for its index alone.
+    pub(super) fn make_index(&self, layer: &LayerId, cancel: &CancelToken) -> Result<LayerIndex> {
+        let _alone = self
+            .store()
+            .work_lock(&format!("layer-index {layer}"), cancel)?;
+        if let Some(index) = self.read_index(&self.info(layer)?)? {
+            return Ok(index);
+        }
+        let read = self.read_original(layer, &mut NoKeeper, cancel)?;
+        self.store_index(layer, &read.index, cancel)?;
+        Ok(read.index)
+    }
+
+    /// Takes the bytes of a pulled layer's files out of its blob, without making a tree.
+    pub(super) fn make_pack(&self, layer: &LayerId, cancel: &CancelToken) -> Result<LayerInfo> {
+        let _alone = self
+            .store()
+            .work_lock(&format!("layer-pack {layer}"), cancel)?;
+        let info = self.info(layer)?;
+        let has = |digest| self.store().has_blob(digest);
+        if let Some(pack) = info.pack.as_ref()
+            && has(&pack.bytes)
+            && has(&pack.offsets)
+        {
+            return Ok(info);
+        }
+        let mut packer = Packer(self.store().ingest()?);
+        let read = self.read_original(layer, &mut packer, cancel)?;
+        let (digest, _) = packer.0.commit(None)?;
+        let offsets: Vec<u8> = read
+            .offsets
+            .iter()
+            .flat_map(|offset| offset.to_le_bytes())
+            .collect();
+        let pack = Pack {
+            bytes: digest,
+            offsets: self.store().put_blob(&offsets)?,
+        };
+        self.store_index(layer, &read.index, cancel)?;
+        self.update(layer, cancel, |info| info.pack = Some(pack))
+    }
+
+    fn read_original(
+        &self,
+        layer: &LayerId,
+        keeper: &mut dyn Keeper,
+        cancel: &CancelToken,
+    ) -> Result<ReadLayer> {
+        let descriptor = self.fetch_original(layer, cancel)?;
+        let info = self.info(layer)?;
+        let blob = self.store().open_blob(&descriptor.digest)?;
+        let name = descriptor.digest.to_string();
+        self.report(Activity::Unpack, &name, 0, Some(descriptor.size));
+        let expected = info.diff_id.as_ref();
+        let read = read_layer(blob, Format::Detect, expected, keeper, cancel)?;
+        self.report(
+            Activity::Unpack,
+            &name,
+            descriptor.size,
+            Some(descriptor.size),
+        );
+        Ok(read)
+    }
+
+    pub(super) fn store_index(
+        &self,
+        layer: &LayerId,
+        index: &LayerIndex,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let digest = self.store().put_blob(&index.encode())?;
+        self.update(layer, cancel, |info| info.index = Some(digest))?;
+        Ok(())
+    }
+
+    /// The chain id of a stack, making the diff ids that are missing. Lowest layer first.
+    pub fn chain_of(&self, stack: &[LayerId], cancel: &CancelToken) -> Result<Option<ChainId>> {
+        let diffs = stack.iter().map(|layer| self.diff_id(layer, cancel));
+        Ok(chain_id(&diffs.collect::<Result<Vec<_>>>()?))
+    }
+}
+
+/// Writes the bytes of all files one after the other.
+struct Packer<'a>(Ingest<'a>);
+
+impl Keeper for Packer<'_> {
+    fn follow(&mut self, _: &Effect) -> Result<()> {
+        Ok(())
+    }
+    fn make(&mut self, _: &Entry) -> Result<()> {
+        Ok(())
+    }
+    fn begin(&mut self, _: &Entry) -> Result<Offset> {
+        Ok(self.0.size_bytes())
+    }
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0
+            .write_all(bytes)
+            .map_err(|source| Error::io("write", "the bytes of a layer", source))
+    }
+    fn end(&mut self, _: &Entry) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,381 @@
+//! Tree forms: which ones there are, making the missing ones, and the lowers of a stack.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rbuild_oci::{DiffId, Digest};
+use rbuild_progress::CancelToken;
+use rbuild_store::{StagedDir, StagedFile};
+
+use super::active::make_dir;
+use super::bytes::rewind;
+use super::{Activity, LayerStore, lock};
+use crate::job::{Format, TreeJob};
+use crate::path::to_path;
+use crate::tree::{Amended, encode_amended};
+use crate::{
+    Entry, Error, FileView, Kind, LayerId, LayerIndex, LayerInfo, Node, NodeKind, OverlayNamespace,
+    Result, View, ViewLayer,
+};
+
+/// Name of the directory, in a staged one, that becomes a tree; the layer itself lies in `fs` in
+/// it, so that a step which changes the owner of `/` does not take the tree away from us.
+pub(super) const TREE: &str = "tree";
+
+/// Most lowers of one overlay; the kernel takes 500.
+const MAX_LOWERS: usize = 400;
+
+/// Most layers that are unpacked at once: each keeps one or two cores busy.
+const MAX_PARALLEL: usize = 4;
+
+/// A tree that is made but not yet in its place.
+struct MadeTree {
+    layer: LayerId,
+    staged: StagedDir,
+}
+
+impl LayerStore {
+    /// The tree forms of a stack, topmost first, as overlay wants them; makes the missing ones.
+    ///
+    /// `stack` runs lowest first. Layers that change nothing are left out, so the result may be
+    /// empty; what an opaque root hides is left out too. Over 400 lowers the oldest are merged.
+    /// Errors: those of fetching and unpacking, `NotFound` for a link into a layer below that does
+    /// not have the file. Made trees stay, also when another layer fails.
+    pub fn lowers(&self, stack: &[LayerId], cancel: &CancelToken) -> Result<Vec<PathBuf>> {
+        self.make_trees(stack, cancel)?;
+        let mut trees = Vec::with_capacity(stack.len());
+        for layer in stack {
+            let index = self.index(layer, cancel)?;
+            if index.is_root_opaque() {
+                trees.clear();
+            }
+            if !index.is_empty() {
+                let info = self.info(layer)?;
+                let tree = self.usable_tree(&info);
+                trees.push((*layer, tree.ok_or(Error::Gone { layer: *layer })?));
+            }
+        }
+        let trees = self.merge_oldest(trees, cancel)?;
+        Ok(trees.into_iter().rev().collect())
+    }
+
+    /// Where a layer's tree for this site is, if it has one.
+    pub(super) fn usable_tree(&self, info: &LayerInfo) -> Option<PathBuf> {
+        let tree = info.trees.get(&self.inner.work.site().namespace)?;
+        let has = self.store().has_tree(tree);
+        has.then(|| self.store().tree_path(tree).join("fs"))
+    }
+
+    fn make_trees(&self, stack: &[LayerId], cancel: &CancelToken) -> Result<()> {
+        let mut missing = self.without_tree(stack)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // In one order everywhere: two builds with the same layers must not wait for each other.
+        missing.sort_unstable();
+        missing.dedup();
+        let lock = |layer: &LayerId| {
+            let key = format!("layer-tree {layer}");
+            self.store().work_lock(&key, cancel)
+        };
+        let _alone = missing.iter().map(lock).collect::<Result<Vec<_>, _>>()?;
+        let missing = self.without_tree(stack)?;
+        let made = self.unpack_all(&missing, cancel)?;
+        for tree in made {
+            let below = stack.iter().position(|layer| *layer == tree.layer);
+            let below = stack.get(..below.unwrap_or(0)).unwrap_or_default();
+            self.finish_tree(tree, below, cancel)?;
+        }
+        Ok(())
+    }
+
+    /// The layers that need a tree and have none, lowest first.
+    fn without_tree(&self, stack: &[LayerId]) -> Result<Vec<LayerId>> {
+        let mut missing = Vec::new();
+        for layer in stack {
+            let info = self.info(layer)?;
+            if self.usable_tree(&info).is_none() && !self.is_known_empty(&info)? {
+                missing.push(*layer);
+            }
+        }
+        Ok(missing)
+    }
+
+    fn is_known_empty(&self, info: &LayerInfo) -> Result<bool> {
+        if let Some(index) = lock(&self.inner.indexes).get(&info.id) {
+            return Ok(index.is_empty());
+        }
+        Ok(self.read_index(info)?.is_some_and(|index| index.is_empty()))
+    }
+
+    /// Unpacks layers, several at once; the result has their order.
+    fn unpack_all(&self, layers: &[LayerId], cancel: &CancelToken) -> Result<Vec<MadeTree>> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = layers.len().min(MAX_PARALLEL).min(cores + 1);
+        if workers < 2 {
+            return layers
+                .iter()
+                .map(|layer| self.unpack(layer, cancel))
+                .collect();
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut made = Vec::new();
+            while let Some((at, layer)) = {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                layers.get(at).map(|layer| (at, layer))
+            } {
+                made.push((at, self.unpack(layer, cancel)));
+            }
+            made
+        };
+        let mut all = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let mut all = Vec::with_capacity(layers.len());
+            for thread in threads {
+                all.extend(thread.join().unwrap_or_default());
+            }
+            all
+        });
+        all.sort_by_key(|(at, _)| *at);
+        all.into_iter().map(|(_, made)| made).collect()
+    }
+
+    fn unpack(&self, layer: &LayerId, cancel: &CancelToken) -> Result<MadeTree> {
+        let (mut blob, mut size) = (None, 0);
+        let info = self.info(layer)?;
+        if let Some(digest) = info
+            .blob
+            .as_ref()
+            .filter(|digest| self.store().has_blob(digest))
+        {
+            size = self.store().blob_size(digest)?;
+            blob = Some((digest.clone(), Format::Plain));
+        }
+        let (digest, format) = match blob {
+            Some(blob) => blob,
+            None => {
+                let descriptor = self.fetch_original(layer, cancel)?;
+                size = descriptor.size;
+                (descriptor.digest, Format::Detect)
+            }
+        };
+        let staged = self.store().stage_dir()?;
+        let tree = staged.path().join(TREE);
+        make_dir(&tree)?;
+        make_dir(&tree.join("fs"))?;
+        let index_out = self.store().stage_file()?;
+        let input = self.store().open_blob(&digest)?;
+        let known = self.known_index(&info, format)?;
+        let mut fds = vec![input.as_fd(), index_out.file().as_fd()];
+        fds.extend(known.iter().map(|file| file.as_fd()));
+        let job = TreeJob::Unpack {
+            root: tree.join("fs"),
+            format,
+            expected: info.diff_id.clone(),
+            site: self.inner.work.site(),
+        };
+        let name = digest.to_string();
+        self.report(Activity::Unpack, &name, 0, Some(size));
+        self.inner.work.run(&job, &fds, cancel)?;
+        self.report(Activity::Unpack, &name, size, Some(size));
+        if self.read_index(&info)?.is_none() {
+            self.take_index(layer, &index_out, cancel)?;
+        }
+        Ok(MadeTree {
+            layer: *layer,
+            staged,
+        })
+    }
+
+    /// The index of a layer that was made here: it has times that its tar has not.
+    fn known_index(&self, info: &LayerInfo, format: Format) -> Result<Option<std::fs::File>> {
+        match (&info.index, format) {
+            (Some(index), Format::Plain) => Ok(Some(self.store().open_blob(index)?)),
+            _ => Ok(None),
+        }
+    }
+
+    fn take_index(&self, layer: &LayerId, out: &StagedFile, cancel: &CancelToken) -> Result<()> {
+        let bytes =
+            std::fs::read(out.path()).map_err(|source| Error::io("read", out.path(), source))?;
+        // Whatever made it, it enters the store only if it is an index.
+        let index = LayerIndex::decode(&bytes)?;
+        self.store_index(layer, &index, cancel)
+    }
+
+    /// Amends a tree by what it takes from the layers below, and puts it in its place.
+    fn finish_tree(&self, made: MadeTree, below: &[LayerId], cancel: &CancelToken) -> Result<()> {
+        let index = self.index(&made.layer, cancel)?;
+        let site = self.inner.work.site();
+        let takes = |entry: &&Entry| match &entry.kind {
+            Kind::Dir { implied, .. } => *implied,
+            Kind::Hardlink { leader } => index.position(leader).is_none(),
+            _ => false,
+        };
+        let wanted: Vec<&Entry> = index.entries().iter().filter(takes).collect();
+        if !wanted.is_empty() {
+            let view = self.view(below, cancel)?;
+            let whole = self.with_layer(&view, &made.layer, &index, cancel);
+            self.amend(
+                &made.staged.path().join(TREE).join("fs"),
+                &whole,
+                &wanted,
+                cancel,
+            )?;
+        }
+        let tree = tree_id(&made.layer, site.namespace);
+        self.store().commit_tree(made.staged, TREE, &tree)?;
+        self.update(&made.layer, cancel, |info| {
+            info.trees.insert(site.namespace, tree);
+        })?;
+        Ok(())
+    }
+
+    fn with_layer(
+        &self,
+        below: &View,
+        layer: &LayerId,
+        index: &std::sync::Arc<LayerIndex>,
+        cancel: &CancelToken,
+    ) -> View {
+        let mut stack: Vec<ViewLayer> = below.layers().iter().rev().cloned().collect();
+        stack.push(ViewLayer {
+            id: *layer,
+            index: std::sync::Arc::clone(index),
+        });
+        View::new(stack, std::sync::Arc::new(self.bytes(cancel)))
+    }
+
+    /// Sets metadata of implied directories and copies files that are linked to.
+    fn amend(
+        &self,
+        root: &std::path::Path,
+        view: &View,
+        wanted: &[&Entry],
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let bytes = self.store().stage_file()?;
+        let mut items = Vec::with_capacity(wanted.len());
+        for entry in wanted {
+            cancel.check()?;
+            let node = view.lstat(&entry.path)?.ok_or_else(|| Error::NotFound {
+                path: to_path(&entry.path),
+            })?;
+            if let NodeKind::File { size: 1.. } = node.kind {
+                let mut input = view.open(&entry.path)?;
+                std::io::copy(&mut input, &mut bytes.file())
+                    .map_err(|source| Error::io("copy", to_path(&entry.path), source))?;
+            }
+            let entry = amended_entry(entry, node)?;
+            items.push(Amended { entry });
+        }
+        bytes
+            .file()
+            .flush()
+            .map_err(|source| Error::io("write", bytes.path(), source))?;
+        rewind(&bytes)?;
+        let list = self.list_file(&encode_amended(&items))?;
+        let job = TreeJob::Amend {
+            root: root.to_owned(),
+            site: self.inner.work.site(),
+        };
+        let fds = [list.file().as_fd(), bytes.file().as_fd()];
+        self.inner.work.run(&job, &fds, cancel)?;
+        Ok(())
+    }
+
+    /// Replaces the oldest of too many lowers by one merged tree. Lowest first.
+    fn merge_oldest(
+        &self,
+        trees: Vec<(LayerId, PathBuf)>,
+        cancel: &CancelToken,
+    ) -> Result<Vec<PathBuf>> {
+        let paths = |trees: &[(LayerId, PathBuf)]| -> Vec<PathBuf> {
+            trees.iter().map(|(_, path)| path.clone()).collect()
+        };
+        if trees.len() <= MAX_LOWERS {
+            return Ok(paths(&trees));
+        }
+        // Down to half the limit, so that the next steps on top find the same merged tree.
+        let block = MAX_LOWERS / 2;
+        let count = trees.len().saturating_sub(block) / block * block;
+        let (old, new) = trees.split_at(count.max(block));
+        let merged = self.merged(old, cancel)?;
+        Ok(std::iter::once(merged).chain(paths(new)).collect())
+    }
+
+    fn merged(&self, old: &[(LayerId, PathBuf)], cancel: &CancelToken) -> Result<PathBuf> {
+        let site = self.inner.work.site();
+        let names: Vec<String> = old.iter().map(|(layer, _)| layer.to_string()).collect();
+        let hash = Digest::sha256_of(names.join(" ").as_bytes());
+        let tree = format!("merged-{}-{}", hash.hex(), suffix(site.namespace));
+        let path = self.store().tree_path(&tree).join("fs");
+        let _alone = self
+            .store()
+            .work_lock(&format!("layer-tree {tree}"), cancel)?;
+        if self.store().has_tree(&tree) {
+            return Ok(path);
+        }
+        let staged = self.store().stage_dir()?;
+        let root = staged.path().join(TREE).join("fs");
+        make_dir(&staged.path().join(TREE))?;
+        make_dir(&root)?;
+        let job = TreeJob::Merge {
+            lowers: old.iter().map(|(_, path)| path.clone()).collect(),
+            root,
+            site,
+        };
+        self.inner.work.run(&job, &[], cancel)?;
+        self.store().commit_tree(staged, TREE, &tree)?;
+        Ok(path)
+    }
+
+    /// A layer's diff id without making anything; `None` if it was never taken.
+    pub fn known_diff_id(&self, layer: &LayerId) -> Result<Option<DiffId>> {
+        Ok(self.info(layer)?.diff_id)
+    }
+}
+
+/// An entry with the metadata that its path has in the view.
+fn amended_entry(entry: &Entry, node: Node) -> Result<Entry> {
+    let kind = match node.kind {
+        NodeKind::Dir => Kind::dir(),
+        NodeKind::File { size } => Kind::File {
+            size,
+            content: crate::ContentDigest::empty(),
+        },
+        NodeKind::Symlink { target } => Kind::Symlink { target },
+        NodeKind::Char { major, minor } => Kind::Char { major, minor },
+        NodeKind::Block { major, minor } => Kind::Block { major, minor },
+        NodeKind::Fifo => Kind::Fifo,
+        NodeKind::Socket => {
+            return Err(Error::NotAFile {
+                path: to_path(&entry.path),
+            });
+        }
+    };
+    Ok(Entry {
+        path: entry.path.clone(),
+        kind,
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        mtime: node.mtime,
+        xattrs: node.xattrs,
+    })
+}
+
+/// Name of a layer's tree: both namespaces may have one.
+pub(super) fn tree_id(layer: &LayerId, namespace: OverlayNamespace) -> String {
+    format!("{layer}-{}", suffix(namespace))
+}
+
+fn suffix(namespace: OverlayNamespace) -> &'static str {
+    match namespace {
+        OverlayNamespace::Trusted => "t",
+        OverlayNamespace::User => "u",
+    }
+}

@@ -1,0 +1,52 @@
+//! What an unpacked tree takes from the layers below it, once those are known.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use rbuild_progress::{CancelReader, CancelToken};
+
+use super::create::Maker;
+use super::lists::{decode_amended, read_list};
+use crate::beneath::Root;
+use crate::job::Site;
+use crate::path::to_path;
+use crate::{Entry, Error, Kind, Result};
+
+/// Makes the files and links of a list, then sets the metadata of its directories.
+///
+/// `bytes` holds the bytes of the regular files in order. Directories come last, since making
+/// something in them changes their times.
+pub(super) fn amend(
+    root: &Path,
+    site: Site,
+    list: File,
+    bytes: File,
+    cancel: &CancelToken,
+) -> Result<()> {
+    let items = decode_amended(&read_list(list)?)?;
+    let mut maker = Maker::new(Root::open(root)?, site, cancel);
+    let mut bytes = CancelReader::new(BufReader::with_capacity(1 << 17, bytes), cancel);
+    for item in &items {
+        cancel.check()?;
+        match item.entry.kind {
+            Kind::Dir { .. } => {}
+            Kind::File { size, .. } => file(&mut maker, &item.entry, size, &mut bytes)?,
+            _ => maker.make(&item.entry)?,
+        }
+    }
+    for item in items.iter().filter(|item| item.entry.kind.is_dir()) {
+        maker.finish_dir(&item.entry)?;
+    }
+    Ok(())
+}
+
+fn file(maker: &mut Maker<'_>, entry: &Entry, size: u64, bytes: &mut dyn Read) -> Result<()> {
+    let wrap = |source| Error::io("copy", to_path(&entry.path), source);
+    let mut file = maker.make_file(&entry.path)?;
+    let copied = io::copy(&mut bytes.take(size), &mut file).map_err(wrap)?;
+    if copied != size {
+        return Err(wrap(io::ErrorKind::UnexpectedEof.into()));
+    }
+    maker.finish_open(&file, entry)
+}
