@@ -57,12 +57,12 @@ fn write_file(
     match &file.content {
         Content::Directory => {}
         Content::Bytes(bytes) => output.write_all(bytes)?,
-        Content::Blob(blob) => {
+        Content::Blob { digest, size } => {
             let content = cx
                 .store
-                .open_blob(&blob.digest)
+                .open_blob(digest)
                 .map_err(|error| Failure::Other(error.into()))?;
-            output.copy_file(&content, blob.size, cx.cancel)?;
+            output.copy_file(&content, *size, cx.cancel)?;
         }
     }
     let (zeros, _) = TRAILER.split_at(padding(entry.size));

@@ -42,7 +42,10 @@ pub(crate) enum Content {
     Directory,
     Bytes(Vec<u8>),
     /// A blob of the store.
-    Blob(Descriptor),
+    Blob {
+        digest: Digest,
+        size: u64,
+    },
 }
 
 /// Whether a layout holds what Docker reads, too.
@@ -78,7 +81,10 @@ pub(crate) fn files(
     let mut dirs = BTreeSet::from(["blobs/".to_owned()]);
     for blob in assembled.blobs() {
         dirs.insert(format!("blobs/{}/", blob.digest.algorithm().as_str()));
-        let content = Content::Blob(blob.clone());
+        let content = Content::Blob {
+            digest: blob.digest.clone(),
+            size: blob.size,
+        };
         files.push(LayoutFile {
             name: blob_name(&blob.digest),
             mode: 0o444,

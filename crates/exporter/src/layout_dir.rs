@@ -4,12 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-use rbuild_oci::{Descriptor, Index};
+use rbuild_oci::{Descriptor, Digest, Index};
 use rbuild_progress::Meter;
 
 use crate::export::Context;
 use crate::layout::{self, Content, LayoutFile};
-use crate::output::{NewFile, Output};
+use crate::output::{NewFile, Output, sync_dir};
 use crate::{Dest, Error, Result};
 
 /// Longest index that is read, in bytes: some ten thousand images.
@@ -32,33 +32,43 @@ pub(crate) fn write(
         let path = dir.join(&file.name);
         match &file.content {
             Content::Directory => fs::create_dir_all(&path).map_err(Error::at("create", &path))?,
-            Content::Blob(blob) => copy_blob(blob, &path, cx)?,
+            Content::Blob { digest, size } => copy_blob(digest, *size, &path, cx)?,
             Content::Bytes(_) if file.name == layout::INDEX => {}
             Content::Bytes(bytes) => NewFile::write(&path, bytes)?,
         }
         meter.add(file.size());
     }
+    // What the index names must be on disk before it is.
+    let dirs = files
+        .iter()
+        .filter(|file| file.content == Content::Directory);
+    dirs.map(|file| sync_dir(&dir.join(&file.name)))
+        .collect::<Result<()>>()?;
     // Two builds may add to one layout; the directory itself is what both have.
     handle.lock().map_err(Error::at("lock", dir))?;
     let path = dir.join(layout::INDEX);
     let index = read_index(&path)?
         .unwrap_or_else(|| Index::new(rbuild_oci::media_type::OCI_INDEX, Vec::new()));
     NewFile::write(&path, &layout::index_bytes(&layout::merge(index, new)))?;
+    sync_dir(dir)?;
     meter.finish();
     Ok(())
 }
 
-fn copy_blob(blob: &Descriptor, path: &Path, cx: &Context<'_>) -> Result<()> {
+fn copy_blob(digest: &Digest, size: u64, path: &Path, cx: &Context<'_>) -> Result<()> {
     // Named by its digest and complete, since it is renamed into place.
-    if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == blob.size) {
+    if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size) {
         return Ok(());
     }
-    let file = cx.store.open_blob(&blob.digest)?;
+    let file = cx.store.open_blob(digest)?;
     let mut output = Output::open(&Dest::File(path.to_path_buf()))?;
     output
-        .copy_file(&file, blob.size, cx.cancel)
+        .copy_file(&file, size, cx.cancel)
         .map_err(Error::at("write", path))?;
-    output.finish()
+    match output {
+        Output::New(new) => new.publish().map(drop),
+        other => other.finish(),
+    }
 }
 
 /// Reads a layout's index; `None` if there is none.
@@ -85,7 +95,7 @@ impl LayoutFile {
         match &self.content {
             Content::Directory => 0,
             Content::Bytes(bytes) => bytes.len() as u64,
-            Content::Blob(blob) => blob.size,
+            Content::Blob { size, .. } => *size,
         }
     }
 }

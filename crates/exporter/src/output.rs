@@ -152,17 +152,26 @@ impl NewFile {
         })
     }
 
-    /// Writes the file whole.
+    /// Writes the file whole; its name is not synced yet.
     pub(crate) fn write(target: &Path, bytes: &[u8]) -> Result<()> {
         let mut new = Self::create(target)?;
         new.writer
             .write_all(bytes)
             .map_err(Error::at("write", target))?;
-        new.finish()
+        new.publish().map(drop)
     }
 
-    /// Syncs the file and gives it its name.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    /// Gives the file its name, both synced.
+    pub(crate) fn finish(self) -> Result<()> {
+        let target = self.publish()?;
+        match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+            _ => sync_dir(Path::new(".")),
+        }
+    }
+
+    /// Syncs the file and gives it its name; the name is not synced yet. Returns it.
+    pub(crate) fn publish(mut self) -> Result<PathBuf> {
         self.writer
             .flush()
             .map_err(Error::at("write", &self.target))?;
@@ -171,14 +180,14 @@ impl NewFile {
             .sync_data()
             .map_err(Error::at("sync", &self.target))?;
         fs::rename(&self.temporary, &self.target).map_err(Error::at("rename to", &self.target))?;
-        // The name, too, belongs to what the user was promised.
-        let parent = match self.target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let synced = File::open(parent).and_then(|dir| dir.sync_all());
-        synced.map_err(Error::at("sync", parent))
+        Ok(self.target.clone())
     }
+}
+
+/// Syncs the names in a directory.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(Error::at("sync", dir))
 }
 
 impl Drop for NewFile {

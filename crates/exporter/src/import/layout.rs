@@ -74,10 +74,7 @@ impl Layout {
     pub fn resolve(&self, choice: &Choice) -> Result<ResolvedImage> {
         let wanted = choice.platform.clone().unwrap_or_else(Platform::host);
         let entries = self.entries(choice)?;
-        let names = entries
-            .iter()
-            .filter_map(|entry| Reference::parse(entry.annotations.get(IMAGE_NAME)?).ok());
-        let names = names.collect();
+        let names = entries.iter().filter_map(name_of).collect();
         let descriptor = self.manifest_of(&entries, &wanted)?;
         let bytes = self.document(&descriptor)?;
         let manifest = Manifest::from_bytes(&bytes).map_err(|source| Error::Document {
@@ -308,6 +305,18 @@ fn best<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Option<&'a Descript
         Some((rank, entry))
     });
     ranked.min_by_key(|(rank, _)| *rank).map(|(_, entry)| entry)
+}
+
+/// The full name of an entry: containerd writes it apart, others put it where the tag belongs.
+fn name_of(entry: &Descriptor) -> Option<Reference> {
+    let full = entry.annotations.get(IMAGE_NAME);
+    let text = full.or_else(|| {
+        entry
+            .annotations
+            .get(REF_NAME)
+            .filter(|name| name.contains([':', '/']))
+    })?;
+    Reference::parse(text).ok()
 }
 
 /// Tells whether an entry has a tag or name.

@@ -250,7 +250,11 @@ fn cancelled_export_leaves_no_file() {
         "type=tar,dest=@/out.tar",
         "type=local,dest=@/out",
     ] {
-        let result = export(&bench.spec(output), &[image.clone()], &bench.cx());
+        let result = export(
+            &bench.spec(output),
+            std::slice::from_ref(&image),
+            &bench.cx(),
+        );
         assert!(
             matches!(result, Err(Error::Cancelled(_))),
             "{output}: {result:?}"

@@ -1,7 +1,7 @@
 //! Images from elsewhere.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use rbuild_exporter::{Choice, ImportedImage, Layout, Source, import};
@@ -194,5 +194,3 @@ fn layouts_are_asked_by_tag_and_digest() {
     assert_eq!(content(&to, &back, "second"), "2");
     assert_eq!(back.manifest, Some(two));
 }
-
-use std::io::Read;
