@@ -39,11 +39,10 @@ pub(crate) fn write(
         meter.add(file.size());
     }
     // What the index names must be on disk before it is.
-    let dirs = files
+    let mut dirs = files
         .iter()
         .filter(|file| file.content == Content::Directory);
-    dirs.map(|file| sync_dir(&dir.join(&file.name)))
-        .collect::<Result<()>>()?;
+    dirs.try_for_each(|file| sync_dir(&dir.join(&file.name)))?;
     // Two builds may add to one layout; the directory itself is what both have.
     handle.lock().map_err(Error::at("lock", dir))?;
     let path = dir.join(layout::INDEX);

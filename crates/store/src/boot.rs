@@ -46,6 +46,10 @@ pub(crate) fn note(layout: &Layout) -> Result<bool> {
 }
 
 fn note_as(layout: &Layout, id: &str) -> Result<bool> {
+    if id.is_empty() {
+        // Without /proc nothing can be told; what is set aside already stays so.
+        return Ok(!stage::is_empty(&layout.suspects())?);
+    }
     if Noted::read(layout)?.is_none_or(|noted| noted.id != id) {
         let _alone = lock::brief(&layout.locks().join("boot"), Mode::Exclusive)?;
         let noted = Noted::read(layout)?;

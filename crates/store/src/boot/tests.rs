@@ -120,3 +120,12 @@ fn empty_boot_file_makes_everything_suspect() {
     assert!(note_as(&store.layout, current_id()).unwrap());
     assert!(!store.blob_path(&digest).exists());
 }
+
+#[test]
+fn unknown_boot_sets_nothing_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let digest = put(&store, b"x");
+    assert!(!note_as(&store.layout, "").unwrap());
+    assert!(store.blob_path(&digest).exists());
+}
