@@ -65,7 +65,7 @@ impl Root {
             let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             dir = Some(openat(at, &name, way, Mode::empty())?);
         }
-        Ok(self.fd.try_clone()?)
+        self.fd.try_clone()
     }
 
     /// The descriptor of the directory that holds `path`; remembered for the next call.

@@ -29,6 +29,7 @@ mod layer_store;
 mod new_layer;
 pub mod path;
 mod pax;
+mod raw_header;
 mod resolve;
 mod tar_read;
 mod tar_write;

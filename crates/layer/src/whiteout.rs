@@ -8,7 +8,7 @@ use crate::path;
 pub(crate) const PREFIX: &[u8] = b".wh.";
 /// Name of the file that makes its directory opaque.
 pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Starts the names of the metadata that aufs left in old archives.
+/// Starts the names of metadata that aufs left in old archives.
 const META_PREFIX: &[u8] = b".wh..wh.";
 
 /// What the last component of an archive's path means.
@@ -30,10 +30,11 @@ pub(crate) enum Meaning {
 pub(crate) fn meaning(path: &[u8]) -> Meaning {
     let name = path::name(path);
     let dir = path::parent(path);
-    if name == OPAQUE {
+    let in_meta = |path| path::components(path).any(|part: &[u8]| part.starts_with(META_PREFIX));
+    if name == OPAQUE && !in_meta(dir) {
         return Meaning::Opaque(dir.to_vec());
     }
-    if name.starts_with(META_PREFIX) {
+    if in_meta(path) {
         return Meaning::Nothing;
     }
     match name.strip_prefix(PREFIX) {
@@ -63,6 +64,8 @@ mod tests {
             ("a/.wh..wh..opq", Meaning::Opaque("a".into())),
             (".wh..wh..opq", Meaning::Opaque("".into())),
             ("a/.wh..wh.plnk", Meaning::Nothing),
+            (".wh..wh.plnk/x", Meaning::Nothing),
+            (".wh..wh.plnk/.wh..wh..opq", Meaning::Nothing),
             ("a/.wh.", Meaning::Invalid),
             ("a/.wh..", Meaning::Invalid),
             ("a/.wh...", Meaning::Invalid),

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, getxattr, listxattr, setxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, setxattr};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -70,18 +70,6 @@ pub(crate) fn read_open(
     let names = grow(|buffer| flistxattr(&fd, buffer))?;
     collect(&names, namespace, |name| {
         grow(|buffer| fgetxattr(&fd, name, buffer))
-    })
-}
-
-/// As `read_open` for a file opened with `O_PATH`, which takes no attribute calls itself.
-pub(crate) fn read_path(
-    fd: impl AsFd,
-    namespace: OverlayNamespace,
-) -> io::Result<(Xattrs, OverlayMarks)> {
-    let path = proc_path(&fd)?;
-    let names = grow(|buffer| listxattr(&path, buffer))?;
-    collect(&names, namespace, |name| {
-        grow(|buffer| getxattr(&path, name, buffer))
     })
 }
 
@@ -211,6 +199,5 @@ mod tests {
         let (read, marks) = read_open(&file, OverlayNamespace::User).unwrap();
         assert_eq!(read, xattrs);
         assert_eq!(marks, OverlayMarks::default());
-        assert_eq!(read_path(&file, OverlayNamespace::User).unwrap().0, xattrs);
     }
 }

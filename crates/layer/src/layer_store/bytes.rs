@@ -260,7 +260,8 @@ impl Feed {
     pub(super) fn open(&mut self, layer: &LayerId, path: &[u8]) -> Result<Box<dyn Read + Send>> {
         let is_next = |far: &Wanted| far.layer == *layer && far.path == path;
         if let Some(stream) = &self.stream
-            && let Some(next) = self.far.pop_front_if(|far| is_next(far))
+            && self.far.front().is_some_and(is_next)
+            && let Some(next) = self.far.pop_front()
         {
             let reader = PipePart(Arc::clone(&stream.reader));
             return Ok(Box::new(reader.take(next.size)));

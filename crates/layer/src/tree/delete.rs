@@ -148,7 +148,7 @@ mod tests {
         symlink(&canary, top.join("link")).unwrap();
         fs::create_dir(top.join("closed")).unwrap();
         fs::write(top.join("closed/f"), "x").unwrap();
-        fs::set_permissions(top.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(top.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
         let cancel = CancelToken::new();
         delete(&top, &cancel).unwrap();
         assert!(!top.exists());
