@@ -6,8 +6,9 @@
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process;
+use std::sync::mpsc;
 
 use rbuild_sys::namespace::{map_single_id, unshare};
 use rbuild_sys::process::{close_on_exec_from, exec, exit_now, fork, fork_into};
@@ -460,12 +461,15 @@ impl Begin<'_> {
         match fork(self.proof) {
             Ok(Forked::Parent(child)) => Ok((child, None)),
             Ok(Forked::Child) => {
-                let done = catch_unwind(AssertUnwindSafe(|| {
-                    let request = wire::read_payload(payload)?;
-                    let reply = self.duties.job(&request, fds);
-                    wire::write_frame(socket, &Frame::Reply(reply))
-                }));
-                exit_now(i32::from(!matches!(done, Ok(Ok(())))))
+                let done = catching(|| {
+                    let request = wire::read_payload(payload).map_err(|e| e.to_string())?;
+                    Ok(self.duties.job(&request, fds))
+                });
+                let frame = match done {
+                    Ok(reply) => Frame::Reply(reply),
+                    Err(detail) => Frame::Failed(Failure::Job(detail)),
+                };
+                exit_now(i32::from(wire::write_frame(socket, &frame).is_err()))
             }
             Err(error) => Err(Failure::Setup {
                 stage: "fork".into(),
@@ -473,6 +477,21 @@ impl Begin<'_> {
             }),
         }
     }
+}
+
+/// Runs `work`, turning a panic into an error with its text and place.
+///
+/// Printing it, as the default hook does, would put it into the terminal that belongs to the engine.
+pub(crate) fn catching<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let (sender, receiver) = mpsc::channel();
+    set_hook(Box::new(move |panic| {
+        sender.send(panic.to_string()).ok();
+    }));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(receiver
+            .try_recv()
+            .unwrap_or_else(|_| "panicked".to_owned()))
+    })
 }
 
 #[cfg(test)]

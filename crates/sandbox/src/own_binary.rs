@@ -9,7 +9,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rbuild_sys::mount::{MountAttributes, Reach, add_attributes};
-use rustix::fs::{CWD, MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{
+    CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fstat, memfd_create, open, stat,
+};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 /// Returns a descriptor of this process' binary that can be executed and not written through.
@@ -18,10 +20,20 @@ pub(crate) fn protected() -> io::Result<OwnedFd> {
 }
 
 /// Clones the mount of the binary as a detached, read-only one.
+///
+/// By name: `/proc/self/exe` itself leads into the mount namespace that this process was started in, whose
+/// mounts cannot be cloned here. A name that leads to another file by now is no use.
 fn read_only_mount() -> io::Result<OwnedFd> {
+    let path = std::fs::read_link("/proc/self/exe")?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let named = fstat(&open(&path, flags, Mode::empty())?)?;
+    let running = stat("/proc/self/exe")?;
+    if (named.st_dev, named.st_ino) != (running.st_dev, running.st_ino) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     let mount = open_tree(
         CWD,
-        "/proc/self/exe",
+        &path,
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
     )?;
     add_attributes(&mount, MountAttributes::READ_ONLY, Reach::Single)?;

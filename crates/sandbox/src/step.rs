@@ -4,7 +4,6 @@
 //! back over the task socket by the name of the step that failed.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use rbuild_sys::namespace::unshare;
@@ -14,12 +13,12 @@ use rbuild_sys::{Namespaces, SingleThreaded};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::process::{fchdir, ioctl_tiocsctty, setsid, umask};
-use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr};
 use rustix::system::sethostname;
 
 use crate::cgroup::Group;
 use crate::failure::{During, setup};
-use crate::nursery_main::Rung;
+use crate::nursery_main::{Rung, catching};
 use crate::place::{self, Kind, Owner};
 use crate::program::{NotStarted, Prepared, environment};
 use crate::seccomp::Filters;
@@ -54,12 +53,13 @@ pub(crate) struct Task<'a> {
 /// Sets everything up and executes the step's program.
 pub(crate) fn run(task: Task<'_>) -> ! {
     let socket = task.socket;
-    let started = catch_unwind(AssertUnwindSafe(|| start(task)))
-        .unwrap_or_else(|_| Err(setup("set up", "panic")));
+    let started = catching(|| Ok(start(task))).unwrap_or_else(|panic| Err(setup("set up", panic)));
     let failure = match started {
         Err(failure) => failure,
         Ok(not_started) => {
-            eprintln!("{}", not_started.message);
+            let line = format!("{}\n", not_started.message);
+            // To the step's own standard error, which is in place by now.
+            rustix::io::write(stderr(), line.as_bytes()).ok();
             exit_now(not_started.code)
         }
     };

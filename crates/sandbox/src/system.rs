@@ -95,9 +95,14 @@ impl System<'_> {
         Ok(())
     }
 
-    /// Opens a place in the root.
+    /// Opens a directory of the root.
     fn place(&self, path: &str) -> Result<OwnedFd, Failure> {
-        place::open_in(self.root, path).during("find mount target", path)
+        const STAGE: &str = "find mount target";
+        let place = place::open_in(self.root, path).during(STAGE, path)?;
+        match Kind::of(&place).during(STAGE, path)? {
+            Kind::Directory => Ok(place),
+            Kind::File => Err(Errno::NOTDIR).during(STAGE, path),
+        }
     }
 
     /// Says what to do where a fresh procfs is refused.

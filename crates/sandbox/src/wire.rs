@@ -89,6 +89,8 @@ pub(crate) enum Failure {
     User(String),
     /// As [`Error::MissingSource`].
     MissingSource { target: String, path: String },
+    /// As [`Error::Job`].
+    Job(String),
 }
 
 impl From<Failure> for Error {
@@ -97,6 +99,7 @@ impl From<Failure> for Error {
             Failure::Setup { stage, detail } => Self::Setup { stage, detail },
             Failure::User(text) => Self::User(text),
             Failure::MissingSource { target, path } => Self::MissingSource { target, path },
+            Failure::Job(detail) => Self::Job { detail },
         }
     }
 }

@@ -1,65 +1,96 @@
 //! The nursery and its steps, as a real process runs them.
 //!
 //! No test harness: the nursery is this very binary executed again, so `nursery_main` must come first in
-//! `main`, and the tests follow one after the other in it.
+//! `main`. The same tests run in each mode: as root here, and in a child that is an ordinary user with and
+//! without subordinate ids. Arguments that are no options select tests by part of their name.
 
-use std::os::fd::OwnedFd;
+mod bed;
+mod cost;
+mod hostile;
+mod jobs;
+mod kill;
+mod mounts;
+mod security;
+mod step;
+mod users;
 
-use rbuild_progress::{CancelToken, Stream};
-use rbuild_sandbox::*;
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 
-struct Upper;
+use bed::Bed;
+use rbuild_sandbox::{NurseryMode, nursery_main};
+use rbuild_testkit::{Privilege, granted};
 
-impl Duties for Upper {
-    fn job(&self, request: &[u8], _fds: Vec<OwnedFd>) -> Vec<u8> {
-        request.to_ascii_uppercase()
+/// A test and its name.
+type Test = (&'static str, fn(&Bed));
+
+fn main() -> ExitCode {
+    nursery_main(&jobs::TestDuties);
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let Some(code) = security::as_interpreter(&arguments) {
+        return code;
+    }
+    match arguments.first().map(String::as_str) {
+        Some("--engine") => kill::engine(&arguments),
+        Some("--as") => run_all(&arguments[1], &arguments[2..]),
+        // What `cargo test -- --list` asks for.
+        Some("--list") => ExitCode::SUCCESS,
+        _ => everybody(&arguments),
     }
 }
 
-fn main() {
-    nursery_main(&Upper);
+/// Runs the tests in every mode that this user can be in.
+fn everybody(filters: &[String]) -> ExitCode {
+    let mut failed = false;
+    if granted(Privilege::Root) {
+        failed |= run_all("root", filters) != ExitCode::SUCCESS;
+        for mode in ["subordinate", "single-id"] {
+            failed |= users::run_as_user(mode, filters) != ExitCode::SUCCESS;
+        }
+    } else if granted(Privilege::UserNamespaces) {
+        failed |= run_all("own", filters) != ExitCode::SUCCESS;
+    }
+    ExitCode::from(u8::from(failed))
+}
+
+/// Runs all tests in the mode that the probe finds, which must be the one expected.
+fn run_all(expected: &str, filters: &[String]) -> ExitCode {
     let mode = NurseryMode::probe().unwrap();
-    println!("{mode:?}");
-    let nursery = Nursery::start(&NurseryConfig {
-        helper: "/proc/self/exe".into(),
-        mode,
-    })
-    .unwrap();
-    println!("{:?}", nursery.run_job(b"abc", &[], &CancelToken::new()));
-    let temp = std::path::PathBuf::from(std::env::args().nth(1).unwrap());
-    std::fs::create_dir_all(temp.join("lower/bin")).unwrap();
-    std::fs::copy("/bin/busybox", temp.join("lower/bin/busybox")).unwrap();
-    std::os::unix::fs::symlink("busybox", temp.join("lower/bin/sh")).ok();
-    std::fs::create_dir_all(temp.join("upper")).unwrap();
-    std::fs::create_dir_all(temp.join("work")).unwrap();
-    let spec = StepSpec {
-        args: std::env::args().skip(2).collect(),
-        env: vec![],
-        cwd: "/w/x".into(),
-        user: "".into(),
-        hostname: "h".into(),
-        network: Network::Default,
-        security: Security::Sandbox,
-        root: RootSpec {
-            lowers: vec![temp.join("lower")],
-            upper: temp.join("upper"),
-            work: temp.join("work"),
-        },
-        mounts: vec![],
-        hosts: vec![],
-        shm_size: 0,
-        ulimits: vec![],
-        no_new_privileges: false,
-        limits: Limits::default(),
+    let found = match mode {
+        NurseryMode::Root => "root",
+        NurseryMode::Subordinate { .. } => "subordinate",
+        NurseryMode::SingleId => "single-id",
     };
-    let t = std::time::Instant::now();
-    let r = nursery.run_step(
-        &spec,
-        StepIo::Output {
-            on_output: &mut |s, b| println!("{s:?}: {}", String::from_utf8_lossy(b)),
-        },
-        &CancelToken::new(),
+    assert!(
+        expected == "own" || found == expected,
+        "expected to be {expected}, found {found}"
     );
-    println!("{r:?} {:?}", t.elapsed());
-    let _ = Stream::Stdout;
+    let bed = Bed::new(mode);
+    let groups: [&[Test]; 8] = [
+        step::TESTS,
+        users::TESTS,
+        mounts::TESTS,
+        security::TESTS,
+        hostile::TESTS,
+        jobs::TESTS,
+        kill::TESTS,
+        cost::TESTS,
+    ];
+    let filters: Vec<&String> = filters.iter().filter(|f| !f.starts_with('-')).collect();
+    let mut failures = 0;
+    for (name, test) in groups.into_iter().flatten() {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+            continue;
+        }
+        let passed = catch_unwind(AssertUnwindSafe(|| test(&bed))).is_ok();
+        println!(
+            "{found}: {name} ... {}",
+            if passed { "ok" } else { "FAILED" }
+        );
+        failures += usize::from(!passed);
+    }
+    assert_eq!(bed.attached_mounts(), Vec::<String>::new());
+    println!("{found}: {failures} failed");
+    ExitCode::from(u8::from(failures > 0))
 }
