@@ -1,0 +1,151 @@
+//! The command line, in the ways of `docker build`.
+//!
+//! Declarations and the parsing of single values; what a command does with them is in `command/`.
+
+mod build;
+mod csv;
+mod images;
+mod run;
+mod secret;
+mod size;
+mod store;
+mod value;
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use build::{BuildArgs, ProgressArg, PullArg, ResultArgs};
+pub use images::{
+    HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, RemoveArgs, SaveArgs, SaveFormat,
+    TableFormat, TagArgs,
+};
+pub use run::RunArgs;
+pub use secret::{SecretArg, SecretPlace};
+pub use store::{DebugCommand, GraphArgs, ParseArgs, StoreCommand};
+pub use value::{AllowArg, Context, Pair, SecurityArg, SshArg};
+
+/// What was asked for.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rbuild",
+    version,
+    about = "Build container images from Dockerfiles, without a daemon",
+    after_help = "A first argument that is none of the commands begins a build: `rbuild -t app .` is\n\
+                  `rbuild build -t app .`",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// Directory that holds images and caches
+    /// [default: /var/lib/rbuild as root, $XDG_DATA_HOME/rbuild otherwise]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "RBUILD_ROOT",
+        hide_env_values = true
+    )]
+    pub root: Option<PathBuf>,
+
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// List images
+    Images(ImagesArgs),
+    /// Show all about images as JSON
+    Inspect(InspectArgs),
+    /// Show the steps an image was made by
+    History(HistoryArgs),
+    /// Give an image another name
+    Tag(TagArgs),
+    /// Remove names, and images that have none left
+    Rmi(RemoveArgs),
+    /// Write images to an archive
+    Save(SaveArgs),
+    /// Take an archive or OCI layout in as an image
+    Import(ImportArgs),
+    /// Run a process in an image
+    Run(RunArgs),
+    /// Look after the store
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Look into a build definition
+    #[command(subcommand)]
+    Debug(DebugCommand),
+    /// Show the version
+    Version,
+}
+
+/// Returns the command line with `build` put in where a command is missing.
+pub fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
+    if let Some(place) = missing_command(&words) {
+        words.insert(place, "build".into());
+    }
+    words
+}
+
+/// Where `build` belongs; `None` if a command is there, or help is asked for, or nothing is.
+fn missing_command(words: &[OsString]) -> Option<usize> {
+    let mut place = 1;
+    while let Some(word) = words.get(place) {
+        match word.to_str() {
+            // The one option that may stand before a command and takes a value of its own.
+            Some("--root") => place += 2,
+            Some(text) if text.starts_with("--root=") => place += 1,
+            Some("-h" | "--help" | "-V" | "--version") => return None,
+            _ => return (!is_command(word)).then_some(place),
+        }
+    }
+    None
+}
+
+fn is_command(word: &OsStr) -> bool {
+    Cli::command()
+        .get_subcommands()
+        .any(|command| command.get_name() == word)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declarations_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn build_is_the_command_where_none_is_named() {
+        let cases = [
+            ("rbuild .", "rbuild build ."),
+            ("rbuild -t x .", "rbuild build -t x ."),
+            ("rbuild --root /r -q .", "rbuild --root /r build -q ."),
+            ("rbuild --root=/r .", "rbuild --root=/r build ."),
+            ("rbuild images -q", "rbuild images -q"),
+            ("rbuild --root /r images", "rbuild --root /r images"),
+            ("rbuild", "rbuild"),
+            ("rbuild --help", "rbuild --help"),
+            ("rbuild --root", "rbuild --root"),
+        ];
+        for (given, expected) in cases {
+            let words = given.split(' ').map(OsString::from).collect();
+            let got: Vec<String> = with_command(words)
+                .into_iter()
+                .map(|word| word.into_string().unwrap())
+                .collect();
+            assert_eq!(got.join(" "), expected);
+        }
+    }
+}

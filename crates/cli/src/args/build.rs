@@ -1,0 +1,234 @@
+//! `rbuild build`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use rbuild::oci::Reference;
+use rbuild::{ExportSpec, NetworkMode, Ulimit};
+
+use super::secret::{SecretArg, secret};
+use super::size::size;
+use super::value::{
+    self, AllowArg, Context, Host, NamedContextArg, Pair, PlatformArg, SecurityArg, SshArg,
+};
+
+/// Options of `rbuild build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Directory with the files of the build, or `-` for a Dockerfile on standard input
+    #[arg(value_name = "PATH", value_parser = value::context)]
+    pub context: Context,
+
+    /// Dockerfile, `-` for standard input [default: PATH/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Name of the image, as NAME[:TAG]; repeatable
+    #[arg(short, long = "tag", value_name = "NAME", value_parser = value::reference)]
+    pub tags: Vec<Reference>,
+
+    /// Value for an ARG; without a value it comes from the environment; repeatable
+    #[arg(
+        long = "build-arg",
+        value_name = "NAME[=VALUE]",
+        help_heading = "Dockerfile"
+    )]
+    pub build_args: Vec<Pair>,
+
+    /// Stage to build [default: the last]
+    #[arg(long, value_name = "STAGE", help_heading = "Dockerfile")]
+    pub target: Option<String>,
+
+    /// Platform to build for; repeatable, or a comma-separated list
+    #[arg(
+        long = "platform",
+        value_name = "OS/ARCH[/VARIANT]",
+        value_delimiter = ',',
+        value_parser = value::platform,
+        help_heading = "Dockerfile"
+    )]
+    pub platforms: Vec<PlatformArg>,
+
+    /// Label for the image; repeatable
+    #[arg(long = "label", value_name = "NAME=VALUE", help_heading = "Dockerfile")]
+    pub labels: Vec<Pair>,
+
+    /// Directory, image or layout that a name in FROM or --from stands for; repeatable
+    #[arg(
+        long = "build-context",
+        value_name = "NAME=PLACE",
+        value_parser = value::named_context,
+        help_heading = "Dockerfile"
+    )]
+    pub contexts: Vec<NamedContextArg>,
+
+    /// Make every step again
+    #[arg(long, help_heading = "Cache")]
+    pub no_cache: bool,
+
+    /// Make the steps of these stages again; repeatable, or a comma-separated list
+    #[arg(
+        long,
+        value_name = "STAGE",
+        value_delimiter = ',',
+        conflicts_with = "no_cache",
+        help_heading = "Cache"
+    )]
+    pub no_cache_filter: Vec<String>,
+
+    /// Ask registries for base images even if they are here
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "missing",
+        default_missing_value = "always",
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Cache"
+    )]
+    pub pull: PullArg,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub results: ResultArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub steps: StepArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub accepted: AcceptedArgs,
+}
+
+/// What becomes of the result, and how the build is shown.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Results and progress")]
+pub struct ResultArgs {
+    /// Where the result goes: a directory for its files, or type=image|registry|oci|docker|local|tar|cacheonly
+    /// with ,dest= and other settings; repeatable [default: the local store]
+    #[arg(short, long = "output", value_name = "SPEC", value_parser = value::output)]
+    pub outputs: Vec<ExportSpec>,
+
+    /// Send the image to the registry of each of its names
+    #[arg(long)]
+    pub push: bool,
+
+    /// How to show the build
+    #[arg(
+        long,
+        value_name = "MODE",
+        env = "BUILDKIT_PROGRESS",
+        hide_env = true,
+        default_value = "auto"
+    )]
+    pub progress: ProgressArg,
+
+    /// Show nothing but the image's id
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Write the image's id to this file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+
+    /// Write what was built to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+}
+
+/// What RUN steps see.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Steps")]
+pub struct StepArgs {
+    /// Secret for RUN --mount=type=secret, as id=NAME[,src=FILE|,env=VARIABLE]; repeatable
+    #[arg(long = "secret", value_name = "SPEC", value_parser = secret)]
+    pub secrets: Vec<SecretArg>,
+
+    /// Agent for RUN --mount=type=ssh, as default|ID[=SOCKET]; repeatable
+    #[arg(long, value_name = "SPEC", value_parser = value::ssh)]
+    pub ssh: Vec<SshArg>,
+
+    /// Network of the steps
+    #[arg(long, value_name = "MODE", default_value = "default", value_parser = value::network)]
+    pub network: NetworkMode,
+
+    /// Line for /etc/hosts, as NAME:ADDRESS; repeatable
+    #[arg(long = "add-host", value_name = "NAME:IP", value_parser = value::host)]
+    pub add_hosts: Vec<Host>,
+
+    /// Size of /dev/shm, such as 64m
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub shm_size: Option<u64>,
+
+    /// Resource limit, as NAME=SOFT[:HARD]; repeatable
+    #[arg(long = "ulimit", value_name = "LIMIT", value_parser = value::ulimit)]
+    pub ulimits: Vec<Ulimit>,
+
+    /// Security setting: no-new-privileges
+    #[arg(long, value_name = "OPTION", value_parser = value::security)]
+    pub security_opt: Vec<SecurityArg>,
+
+    /// Right that steps may use: network.host, security.insecure; repeatable
+    #[arg(long, value_name = "RIGHT", value_delimiter = ',', value_parser = value::allow)]
+    pub allow: Vec<AllowArg>,
+
+    /// Most steps to work on at a time
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// Options that other builders have and that change nothing here.
+#[derive(Debug, Args)]
+pub struct AcceptedArgs {
+    /// The image is always put where it can be used.
+    #[arg(long, hide = true)]
+    pub load: bool,
+
+    /// There are no intermediate containers.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rm: Option<bool>,
+
+    /// There are no intermediate containers.
+    #[arg(long, hide = true)]
+    pub force_rm: bool,
+
+    /// No provenance is made.
+    #[arg(long, hide = true, value_parser = value::off, num_args = 0..=1, default_missing_value = "true")]
+    pub provenance: Option<bool>,
+
+    /// No bill of materials is made.
+    #[arg(long, hide = true, value_parser = value::off, num_args = 0..=1, default_missing_value = "true")]
+    pub sbom: Option<bool>,
+}
+
+/// How a build is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressArg {
+    /// As a live picture on a terminal, as lines elsewhere
+    Auto,
+    /// As a live picture
+    Tty,
+    /// As lines
+    Plain,
+    /// As JSON, one object a line
+    Rawjson,
+    /// Only the image's id
+    Quiet,
+    /// Not at all
+    None,
+}
+
+/// When registries are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PullArg {
+    /// In every build.
+    #[value(alias = "true")]
+    Always,
+    /// For images that are not here.
+    #[value(alias = "false")]
+    Missing,
+}

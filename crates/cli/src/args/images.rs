@@ -1,0 +1,134 @@
+//! The commands about images in the store.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use rbuild::oci::Reference;
+
+use super::value;
+
+/// Options of `rbuild images`.
+#[derive(Debug, Args)]
+pub struct ImagesArgs {
+    /// Show only these, as reference=PATTERN; repeatable
+    #[arg(short, long = "filter", value_name = "FILTER", value_parser = reference_filter)]
+    pub filters: Vec<String>,
+
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: TableFormat,
+
+    /// Print only ids
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Print digests of manifests too
+    #[arg(long)]
+    pub digests: bool,
+
+    /// Print ids in full
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+/// How a table is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// For people
+    Table,
+    /// One JSON object a line
+    Json,
+}
+
+/// Options of `rbuild inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Names, ids, or beginnings of ids
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+}
+
+/// Options of `rbuild history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Name, id, or beginning of an id
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: TableFormat,
+
+    /// Print steps in full
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+/// Options of `rbuild tag`.
+#[derive(Debug, Args)]
+pub struct TagArgs {
+    /// Name, id, or beginning of an id
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+
+    /// The further name
+    #[arg(value_name = "NAME", value_parser = value::reference)]
+    pub name: Reference,
+}
+
+/// Options of `rbuild rmi`.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Names, ids, or beginnings of ids
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+
+    /// Remove an image by id even if it has several names; missing ones are no failure
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+/// Options of `rbuild save`.
+#[derive(Debug, Args)]
+pub struct SaveArgs {
+    /// Names, ids, or beginnings of ids
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<String>,
+
+    /// File to write [default: standard output, unless that is a terminal]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Kind of archive
+    #[arg(long, value_name = "FORMAT", default_value = "docker")]
+    pub format: SaveFormat,
+}
+
+/// Kind of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SaveFormat {
+    /// OCI layout
+    Oci,
+    /// For `docker load`, and an OCI layout as well
+    Docker,
+}
+
+/// Options of `rbuild import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Name to give the image
+    #[arg(value_name = "NAME", value_parser = value::reference)]
+    pub name: Reference,
+
+    /// Archive or OCI layout directory
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Reads `reference=PATTERN`.
+fn reference_filter(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some(("reference", pattern)) if !pattern.is_empty() => Ok(pattern.to_owned()),
+        _ => Err(format!("filter `{text}` is not reference=PATTERN")),
+    }
+}

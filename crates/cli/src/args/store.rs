@@ -1,0 +1,45 @@
+//! The commands for looking after the store and into definitions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::build::BuildArgs;
+
+/// `rbuild store`.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Read all that is stored and compare it with its digests
+    Verify,
+    /// Print where the store is
+    Path,
+}
+
+/// `rbuild debug`.
+#[derive(Debug, Subcommand)]
+pub enum DebugCommand {
+    /// Show how a Dockerfile is read
+    Parse(ParseArgs),
+    /// Show the graph of a build in the dot language
+    Graph(Box<GraphArgs>),
+}
+
+/// Options of `rbuild debug parse`.
+#[derive(Debug, Args)]
+pub struct ParseArgs {
+    /// Dockerfiles, `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Print JSON, one object a file; the only form there is
+    #[arg(long, required = true)]
+    pub json: bool,
+}
+
+/// Options of `rbuild debug graph`.
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub build: BuildArgs,
+}

@@ -1,0 +1,300 @@
+//! Values of single options.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use rbuild::oci::{Digest, Platform, Reference};
+use rbuild::{Dest, Export, ExportSpec, ImageOutput, NamedContextInput, NetworkMode, Ulimit};
+
+use super::csv::switch;
+
+/// `NAME=VALUE`, or `NAME` alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// What stands before the first `=`.
+    pub name: String,
+    /// What stands behind it.
+    pub value: Option<String>,
+}
+
+impl FromStr for Pair {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            value,
+        })
+    }
+}
+
+/// The build context as named on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Context {
+    /// A directory.
+    Directory(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+/// Reads a build context.
+pub fn context(text: &str) -> Result<Context, String> {
+    const REMOTE: [&str; 5] = ["http://", "https://", "git://", "git@", "ssh://"];
+    if REMOTE.iter().any(|start| text.starts_with(start)) {
+        return Err(
+            "a context in the network is not supported; fetch it and name a directory".to_owned(),
+        );
+    }
+    Ok(match text {
+        "-" => Context::Stdin,
+        path => Context::Directory(path.into()),
+    })
+}
+
+/// Reads an image name.
+pub fn reference(text: &str) -> Result<Reference, String> {
+    Reference::parse(text).map_err(|error| error.to_string())
+}
+
+/// A platform, or the one that rbuild runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlatformArg(pub Platform);
+
+/// Reads a platform; `local` is this machine's.
+pub fn platform(text: &str) -> Result<PlatformArg, String> {
+    match text {
+        "local" => Ok(PlatformArg(Platform::host())),
+        _ => Platform::parse(text)
+            .map(PlatformArg)
+            .map_err(|error| error.to_string()),
+    }
+}
+
+/// Reads a network mode.
+pub fn network(text: &str) -> Result<NetworkMode, String> {
+    match text {
+        "" | "default" | "sandbox" => Ok(NetworkMode::Default),
+        "none" => Ok(NetworkMode::None),
+        "host" => Ok(NetworkMode::Host),
+        other => Err(format!("network `{other}` is none of default, none, host")),
+    }
+}
+
+/// A line of `/etc/hosts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The name.
+    pub name: String,
+    /// The address.
+    pub address: String,
+}
+
+/// Reads `NAME:ADDRESS` or `NAME=ADDRESS`; brackets around an IPv6 address are dropped.
+pub fn host(text: &str) -> Result<Host, String> {
+    let refuse = || format!("`{text}` is no host; write NAME:ADDRESS");
+    // An equals sign cannot be in a name or an address, a colon can: it goes first.
+    let (name, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .ok_or_else(refuse)?;
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    if name.is_empty() || bare.parse::<std::net::IpAddr>().is_err() {
+        return Err(refuse());
+    }
+    Ok(Host {
+        name: name.to_owned(),
+        address: bare.to_owned(),
+    })
+}
+
+/// Reads `NAME=SOFT[:HARD]`; -1 is unlimited.
+pub fn ulimit(text: &str) -> Result<Ulimit, String> {
+    const NAMES: [&str; 15] = [
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ];
+    let refuse =
+        || format!("`{text}` is no limit; write NAME=SOFT[:HARD], such as nofile=1024:4096");
+    let (name, values) = text.split_once('=').ok_or_else(refuse)?;
+    if !NAMES.contains(&name) {
+        return Err(format!("limit `{name}` is none of {}", NAMES.join(", ")));
+    }
+    let number = |text: &str| {
+        text.parse::<i64>()
+            .ok()
+            .filter(|n| *n >= -1)
+            .ok_or_else(refuse)
+    };
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    if hard != -1 && (soft == -1 || soft > hard) {
+        return Err(format!("`{text}`: the soft limit is above the hard one"));
+    }
+    Ok(Ulimit {
+        name: name.to_owned(),
+        soft,
+        hard,
+    })
+}
+
+/// A named context as named on the command line.
+#[derive(Debug, Clone)]
+pub struct NamedContextArg {
+    /// The name, perhaps with `::PLATFORM`.
+    pub name: String,
+    /// What it stands for.
+    pub place: NamedContextInput,
+}
+
+/// Reads `NAME=PATH`, `NAME=docker-image://REFERENCE` or `NAME=oci-layout://PATH[:TAG|@DIGEST]`.
+pub fn named_context(text: &str) -> Result<NamedContextArg, String> {
+    let (name, place) = text
+        .split_once('=')
+        .filter(|(name, place)| !name.is_empty() && !place.is_empty())
+        .ok_or_else(|| format!("`{text}` is no named context; write NAME=PATH"))?;
+    let input = if let Some(image) = place.strip_prefix("docker-image://") {
+        reference(image)?;
+        NamedContextInput::Image(image.to_owned())
+    } else if let Some(layout) = place.strip_prefix("oci-layout://") {
+        layout_place(layout)?
+    } else if let Context::Directory(dir) = context(place)? {
+        NamedContextInput::Directory(dir)
+    } else {
+        return Err(format!("named context {name} cannot be standard input"));
+    };
+    Ok(NamedContextArg {
+        name: name.to_owned(),
+        place: input,
+    })
+}
+
+fn layout_place(text: &str) -> Result<NamedContextInput, String> {
+    if let Some((dir, digest)) = text.split_once('@') {
+        let digest = Digest::parse(digest).map_err(|error| error.to_string())?;
+        return Ok(NamedContextInput::Layout {
+            dir: dir.into(),
+            tag: None,
+            digest: Some(digest),
+        });
+    }
+    let (dir, tag) = match text.rsplit_once(':') {
+        Some((dir, tag)) if !tag.contains('/') => (dir, Some(tag.to_owned())),
+        _ => (text, None),
+    };
+    Ok(NamedContextInput::Layout {
+        dir: dir.into(),
+        tag,
+        digest: None,
+    })
+}
+
+/// Reads where a result goes.
+pub fn output(text: &str) -> Result<ExportSpec, String> {
+    let mut spec = Export::parse(text).map_err(|error| error.to_string())?;
+    // Without a place `type=docker` means the engine that images are run with: here, the store.
+    if let Export::DockerArchive { dest: Dest::Engine } = spec.export {
+        spec.export = Export::Image(ImageOutput::default());
+    }
+    Ok(spec)
+}
+
+/// An ssh agent as named on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshArg {
+    /// Under which name the Dockerfile asks for it.
+    pub id: String,
+    /// Its socket; `None` is the agent that `SSH_AUTH_SOCK` names.
+    pub socket: Option<PathBuf>,
+}
+
+/// Reads `ID` or `ID=SOCKET`.
+pub fn ssh(text: &str) -> Result<SshArg, String> {
+    let (id, socket) = match text.split_once('=') {
+        Some((id, socket)) => (id, Some(PathBuf::from(socket))),
+        None => (text, None),
+    };
+    if id.is_empty() {
+        return Err(format!("`{text}` is no agent; write ID or ID=SOCKET"));
+    }
+    if socket.as_ref().is_some_and(|path| path.is_file()) {
+        return Err(
+            "keys in files are not supported; add them to an agent and name its socket".to_owned(),
+        );
+    }
+    Ok(SshArg {
+        id: id.to_owned(),
+        socket,
+    })
+}
+
+/// A security setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecurityArg {
+    /// Steps cannot gain privileges, by sudo for instance.
+    NoNewPrivileges,
+    /// Steps may: the default.
+    NewPrivileges,
+}
+
+/// Reads a security setting.
+pub fn security(text: &str) -> Result<SecurityArg, String> {
+    match text.replacen(':', "=", 1).as_str() {
+        "no-new-privileges" | "no-new-privileges=true" => Ok(SecurityArg::NoNewPrivileges),
+        "no-new-privileges=false" => Ok(SecurityArg::NewPrivileges),
+        _ => Err(format!(
+            "security option `{text}` is not supported; use RUN --security=insecure with --allow \
+             security.insecure to leave the sandbox"
+        )),
+    }
+}
+
+/// A right that steps may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllowArg {
+    /// To use the host's network.
+    NetworkHost,
+    /// To leave the sandbox.
+    SecurityInsecure,
+}
+
+/// Reads a right.
+pub fn allow(text: &str) -> Result<AllowArg, String> {
+    match text {
+        "network.host" => Ok(AllowArg::NetworkHost),
+        "security.insecure" => Ok(AllowArg::SecurityInsecure),
+        other => Err(format!(
+            "right `{other}` is none of network.host, security.insecure"
+        )),
+    }
+}
+
+/// Reads a switch that can only be off.
+pub fn off(text: &str) -> Result<bool, String> {
+    match switch("value", text) {
+        Ok(false) => Ok(false),
+        _ => Err(
+            "attestations are not supported; leave the option out or set it to false".to_owned(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use super::*;
+
+#[test]
+fn hosts_take_both_separators_and_brackets() {
+    for (text, name, address) in [
+        ("a:1.2.3.4", "a", "1.2.3.4"),
+        ("a=1.2.3.4", "a", "1.2.3.4"),
+        ("a:::1", "a", "::1"),
+        ("a=[::1]", "a", "::1"),
+    ] {
+        let host = host(text).unwrap();
+        assert_eq!((host.name.as_str(), host.address.as_str()), (name, address));
+    }
+    for text in ["a", ":1.2.3.4", "a:b", "a:"] {
+        assert!(host(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn limits_are_checked() {
+    let limit = ulimit("nofile=10:20").unwrap();
+    assert_eq!(
+        (limit.name.as_str(), limit.soft, limit.hard),
+        ("nofile", 10, 20)
+    );
+    assert_eq!(ulimit("core=-1").unwrap().hard, -1);
+    for text in [
+        "nofile",
+        "what=1",
+        "nofile=a",
+        "nofile=2:1",
+        "nofile=-1:5",
+        "nofile=-2",
+    ] {
+        assert!(ulimit(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn named_contexts_have_three_forms() {
+    let place = |text| named_context(text).unwrap().place;
+    assert!(matches!(place("a=dir"), NamedContextInput::Directory(dir) if dir == Path::new("dir")));
+    assert!(
+        matches!(place("a=docker-image://x:1"), NamedContextInput::Image(name) if name == "x:1")
+    );
+    assert!(matches!(
+        place("a=oci-layout:///l:tag"),
+        NamedContextInput::Layout { dir, tag: Some(tag), digest: None } if dir == Path::new("/l") && tag == "tag"
+    ));
+    let digest = format!("sha256:{}", "0".repeat(64));
+    assert!(matches!(
+        place(&format!("a=oci-layout:///l@{digest}")),
+        NamedContextInput::Layout {
+            tag: None,
+            digest: Some(_),
+            ..
+        }
+    ));
+    for text in [
+        "a",
+        "=x",
+        "a=",
+        "a=-",
+        "a=https://x/y.git",
+        "a=docker-image://UPPER",
+    ] {
+        assert!(named_context(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn other_values() {
+    assert_eq!(context("-"), Ok(Context::Stdin));
+    assert!(context("https://x/y.git").is_err());
+    assert_eq!(
+        security("no-new-privileges:true"),
+        Ok(SecurityArg::NoNewPrivileges)
+    );
+    assert!(security("seccomp=unconfined").is_err());
+    assert_eq!(network("none"), Ok(NetworkMode::None));
+    assert!(network("bridge0").is_err());
+    assert_eq!(off("false"), Ok(false));
+    assert!(off("mode=max").is_err());
+    let agent = |id: &str, socket: Option<&str>| SshArg {
+        id: id.to_owned(),
+        socket: socket.map(PathBuf::from),
+    };
+    assert_eq!(ssh("default"), Ok(agent("default", None)));
+    assert_eq!(ssh("a=/run/s"), Ok(agent("a", Some("/run/s"))));
+    assert!(ssh("=x").is_err());
+    assert!(ssh(&format!("a={}/Cargo.toml", env!("CARGO_MANIFEST_DIR"))).is_err());
+    let pair: Pair = "A=b=c".parse().unwrap();
+    assert_eq!(
+        (pair.name.as_str(), pair.value.as_deref()),
+        ("A", Some("b=c"))
+    );
+}
+
+#[test]
+fn docker_output_without_a_place_is_the_store() {
+    assert!(matches!(output("type=docker").unwrap().export, Export::Image(image) if !image.push));
+    assert!(matches!(
+        output("type=docker,dest=x.tar").unwrap().export,
+        Export::DockerArchive {
+            dest: Dest::File(_)
+        }
+    ));
+    assert!(output("type=what").is_err());
+}

@@ -1,0 +1,154 @@
+//! The commands, a file each, and what they share: the engine, and how errors end.
+
+mod build;
+mod debug;
+mod history;
+mod images;
+mod import;
+mod inspect;
+mod request;
+mod rmi;
+mod run;
+mod save;
+mod store;
+mod table;
+mod tag;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rbuild::{BuildError, Engine, EngineConfig, ErrorKind, Report};
+
+use crate::args::{Cli, Command};
+use crate::exit::Exit;
+use crate::failure::failure;
+use crate::style::Look;
+
+/// Carries out what was asked for, and says so if that failed.
+pub fn run(cli: Cli) -> Exit {
+    let root = cli.root.as_deref();
+    let result = match cli.command {
+        Command::Build(args) => build::run(*args, root),
+        Command::Images(args) => images::run(&args, root),
+        Command::Inspect(args) => inspect::run(&args, root),
+        Command::History(args) => history::run(&args, root),
+        Command::Tag(args) => tag::run(&args, root),
+        Command::Rmi(args) => rmi::run(&args, root),
+        Command::Save(args) => save::run(&args, root),
+        Command::Import(args) => import::run(&args, root),
+        Command::Run(args) => run::run(args, root),
+        Command::Store(command) => store::run(&command, root),
+        Command::Debug(command) => debug::run(command, root),
+        Command::Version => print(&format!("rbuild {}\n", env!("CARGO_PKG_VERSION"))),
+    };
+    result.unwrap_or_else(|error| error.show(""))
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum CommandError {
+    /// The engine says.
+    Engine(BuildError),
+    /// The request makes no sense.
+    Usage(String),
+    /// Something outside the engine failed.
+    Other(anyhow::Error),
+    /// Nobody reads standard output any more: no failure.
+    Hangup,
+}
+
+impl CommandError {
+    /// Says what failed, with `prefix` before an engine's message; returns how to end.
+    pub fn show(&self, prefix: &str) -> Exit {
+        let look = Look::of(&io::stderr());
+        let report = match self {
+            Self::Engine(error) => error.report(),
+            Self::Usage(message) => bare(ErrorKind::Usage, message.clone()),
+            Self::Other(error) => bare(ErrorKind::Build, format!("{error:#}")),
+            Self::Hangup => return Exit::Success,
+        };
+        let prefix = if matches!(self, Self::Engine(_)) {
+            prefix
+        } else {
+            ""
+        };
+        io::stderr()
+            .write_all(failure(&report, prefix, look).as_bytes())
+            .ok();
+        report.kind.into()
+    }
+}
+
+impl From<BuildError> for CommandError {
+    fn from(error: BuildError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<anyhow::Error> for CommandError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// The outcome of a command.
+pub type CommandResult = Result<Exit, CommandError>;
+
+/// Opens the engine over the store that the user means.
+fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
+    let mut config = EngineConfig::new(root_dir(root)?);
+    config.docker_config = docker_config();
+    Ok(Engine::open(config)?)
+}
+
+/// The store's directory: as given, else the system's for root, else the user's own.
+fn root_dir(given: Option<&Path>) -> Result<PathBuf, CommandError> {
+    if let Some(root) = given {
+        return Ok(std::path::absolute(root).map_err(anyhow::Error::from)?);
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/rbuild"));
+    }
+    directory("XDG_DATA_HOME")
+        .or_else(|| directory("HOME").map(|home| home.join(".local/share")))
+        .map(|data| data.join("rbuild"))
+        .ok_or_else(|| {
+            let message = "neither HOME nor XDG_DATA_HOME is set; name a directory with --root";
+            CommandError::Usage(message.to_owned())
+        })
+}
+
+/// Where registry credentials are kept.
+fn docker_config() -> Option<PathBuf> {
+    directory("DOCKER_CONFIG").or_else(|| directory("HOME").map(|home| home.join(".docker")))
+}
+
+/// An absolute path in the environment; others are ignored, as the XDG specification asks.
+fn directory(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> CommandResult {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Exit::Success),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(CommandError::Hangup),
+        Err(error) => Err(anyhow::Error::from(error)
+            .context("write to standard output")
+            .into()),
+    }
+}
+
+fn bare(kind: ErrorKind, message: String) -> Report {
+    Report {
+        kind,
+        message,
+        excerpts: Vec::new(),
+        help: Vec::new(),
+        vertex: None,
+        log: None,
+    }
+}

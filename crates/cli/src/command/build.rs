@@ -1,0 +1,135 @@
+//! `rbuild build`.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use rbuild::progress::{CancelToken, channel};
+use rbuild::{BuildRequest, Engine, Outcome};
+use serde_json::{Map, Value, json};
+
+use super::{CommandError, CommandResult, open, print, request};
+use crate::args::{BuildArgs, ProgressArg, ResultArgs};
+use crate::exit::Exit;
+use crate::render::{Display, Mode, Trace, failed_steps, warnings};
+use crate::signal;
+use crate::style::Look;
+
+/// What stands before an engine's message, as BuildKit's client has it.
+pub const FAILED: &str = "failed to solve: ";
+
+/// Builds, shows how, and hands out the result.
+pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
+    let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
+    let mode = mode(&args.results);
+    let report = Report::take(&mut args.results);
+    let request = request::request(args)?;
+    let engine = open(root)?;
+    let (result, trace) = shown(mode, &engine, &request, &cancel)?;
+    let look = Look::of(&io::stderr());
+    if mode != Mode::RawJson {
+        io::stderr().write_all(&failed_steps(&trace, look)).ok();
+    }
+    match result {
+        Ok(outcome) => {
+            if matches!(mode, Mode::Tty | Mode::Plain) {
+                io::stderr()
+                    .write_all(warnings(&trace, look).as_bytes())
+                    .ok();
+            }
+            report.deliver(&outcome)
+        }
+        Err(error) => Ok(CommandError::Engine(error).show(FAILED)),
+    }
+}
+
+type Built = Result<Outcome, rbuild::BuildError>;
+
+/// Builds while a display shows the events.
+fn shown(
+    mode: Mode,
+    engine: &Engine,
+    request: &BuildRequest,
+    cancel: &CancelToken,
+) -> Result<(Built, Trace), CommandError> {
+    let (sink, events) = channel();
+    let display = Display::start(mode, events).map_err(anyhow::Error::from)?;
+    let result = engine.build(request, &sink, cancel);
+    // The display ends when the last sender is gone.
+    drop(sink);
+    Ok((result, display.finish()))
+}
+
+fn mode(args: &ResultArgs) -> Mode {
+    if args.quiet {
+        return Mode::Silent;
+    }
+    let live = io::stderr().is_terminal() && !is_dumb();
+    match args.progress {
+        ProgressArg::Auto if live => Mode::Tty,
+        ProgressArg::Auto | ProgressArg::Plain => Mode::Plain,
+        ProgressArg::Tty => Mode::Tty,
+        ProgressArg::Rawjson => Mode::RawJson,
+        ProgressArg::Quiet | ProgressArg::None => Mode::Silent,
+    }
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
+/// Where the identity of the result is to be told.
+struct Report {
+    quiet: bool,
+    iidfile: Option<std::path::PathBuf>,
+    metadata_file: Option<std::path::PathBuf>,
+}
+
+impl Report {
+    fn take(args: &mut ResultArgs) -> Self {
+        Self {
+            quiet: args.quiet || args.progress == ProgressArg::Quiet,
+            iidfile: args.iidfile.take(),
+            metadata_file: args.metadata_file.take(),
+        }
+    }
+
+    fn deliver(&self, outcome: &Outcome) -> CommandResult {
+        if let Some(path) = &self.iidfile {
+            let id = outcome.image_id.as_ref().map(ToString::to_string);
+            write_file(path, id.unwrap_or_default().as_bytes())?;
+        }
+        if let Some(path) = &self.metadata_file {
+            let text = format!("{:#}\n", metadata(outcome));
+            write_file(path, text.as_bytes())?;
+        }
+        match &outcome.image_id {
+            Some(id) if self.quiet => print(&format!("{id}\n")),
+            _ => Ok(Exit::Success),
+        }
+    }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+    fs::write(path, bytes).map_err(|error| {
+        let place = format!("write {}", path.display());
+        anyhow::Error::from(error).context(place).into()
+    })
+}
+
+/// The fields that `docker buildx build` writes, those that exist here.
+fn metadata(outcome: &Outcome) -> Value {
+    let mut fields = Map::new();
+    if let Some(config) = &outcome.image_id {
+        fields.insert("containerimage.config.digest".to_owned(), json!(config));
+    }
+    if let Some(descriptor) = &outcome.descriptor {
+        fields.insert("containerimage.descriptor".to_owned(), json!(descriptor));
+        fields.insert("containerimage.digest".to_owned(), json!(descriptor.digest));
+    }
+    if !outcome.names.is_empty() {
+        let names: Vec<String> = outcome.names.iter().map(ToString::to_string).collect();
+        fields.insert("image.name".to_owned(), json!(names.join(",")));
+    }
+    fields.into()
+}

@@ -1,0 +1,229 @@
+//! From options to a build request: reads the environment and standard input, checks what only makes
+//! sense together.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rbuild::{
+    BuildRequest, ContextInput, DockerfileInput, Entitlements, Export, ExportSpec, NetworkMode,
+    NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
+};
+
+use super::CommandError;
+use crate::args::{
+    AllowArg, BuildArgs, Context, Pair, PullArg, SecretArg, SecretPlace, SecurityArg, SshArg,
+};
+
+/// The variable that every client hands on by itself.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// Most bytes taken from standard input: far above any Dockerfile.
+const STDIN_LIMIT: u64 = 16 << 20;
+/// What is said to an archive.
+const ARCHIVE: &str =
+    "an archive on standard input is not supported; unpack it and name the directory";
+
+/// Returns what the options ask for.
+pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
+    let (context, dockerfile) = sources(args.context, args.file.as_deref())?;
+    let outputs = outputs(args.results.outputs, args.results.push)?;
+    let steps = args.steps;
+    Ok(BuildRequest {
+        context,
+        dockerfile,
+        outputs,
+        tags: args.tags,
+        target: args.target,
+        build_args: build_args(args.build_args),
+        labels: labels(args.labels),
+        platforms: args.platforms.into_iter().map(|arg| arg.0).collect(),
+        no_cache: no_cache(args.no_cache, args.no_cache_filter),
+        pull: match args.pull {
+            PullArg::Always => PullPolicy::Always,
+            PullArg::Missing => PullPolicy::Missing,
+        },
+        contexts: args
+            .contexts
+            .into_iter()
+            .map(|context| (context.name, context.place))
+            .collect(),
+        extra_hosts: steps
+            .add_hosts
+            .into_iter()
+            .map(|host| (host.name, host.address))
+            .collect(),
+        entitlements: entitlements(&steps.allow, steps.network),
+        network: steps.network,
+        shm_size: steps.shm_size.unwrap_or_default(),
+        ulimits: steps.ulimits,
+        secrets: secrets(steps.secrets)?,
+        agents: agents(steps.ssh)?,
+        new_privileges: new_privileges(&steps.security_opt),
+        jobs: steps.jobs,
+    })
+}
+
+/// Where the files and the Dockerfile come from; standard input can be one of them.
+fn sources(
+    context: Context,
+    file: Option<&Path>,
+) -> Result<(ContextInput, DockerfileInput), CommandError> {
+    let from_stdin = file.is_some_and(|file| file == Path::new("-"));
+    match (context, file) {
+        (Context::Stdin, _) if from_stdin => Err(CommandError::Usage(
+            "context and Dockerfile cannot both be standard input".to_owned(),
+        )),
+        // With -f the input can only be an archive.
+        (Context::Stdin, Some(_)) => Err(CommandError::Usage(ARCHIVE.to_owned())),
+        (Context::Stdin, None) => match stdin()? {
+            bytes if is_archive(&bytes) => Err(CommandError::Usage(ARCHIVE.to_owned())),
+            bytes => Ok((ContextInput::Empty, DockerfileInput::Text(bytes))),
+        },
+        (Context::Directory(dir), None) => {
+            Ok((ContextInput::Directory(dir), DockerfileInput::Default))
+        }
+        (Context::Directory(dir), Some(_)) if from_stdin => Ok((
+            ContextInput::Directory(dir),
+            DockerfileInput::Text(stdin()?),
+        )),
+        (Context::Directory(dir), Some(file)) => Ok((
+            ContextInput::Directory(dir),
+            DockerfileInput::File(file.to_owned()),
+        )),
+    }
+}
+
+fn stdin() -> Result<Vec<u8>, CommandError> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .take(STDIN_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| anyhow::Error::from(error).context("read standard input"))?;
+    if bytes.len() as u64 > STDIN_LIMIT {
+        return Err(CommandError::Usage(
+            "standard input is larger than 1 GiB".to_owned(),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// Tells an archive from a Dockerfile by its first bytes: tar, gzip, bzip2, xz or zstd.
+fn is_archive(bytes: &[u8]) -> bool {
+    const MAGIC: [&[u8]; 4] = [
+        b"\x1f\x8b\x08",
+        b"BZh",
+        b"\xfd7zXZ\x00",
+        b"\x28\xb5\x2f\xfd",
+    ];
+    MAGIC.iter().any(|magic| bytes.starts_with(magic)) || bytes.get(257..262) == Some(b"ustar")
+}
+
+/// A name without a value takes it from the environment, and is left out if it is not there.
+fn build_args(pairs: Vec<Pair>) -> BTreeMap<String, String> {
+    let mut found: BTreeMap<String, String> = std::env::var(EPOCH)
+        .ok()
+        .map(|epoch| (EPOCH.to_owned(), epoch))
+        .into_iter()
+        .collect();
+    for pair in pairs {
+        let value = pair.value.or_else(|| std::env::var(&pair.name).ok());
+        if let Some(value) = value {
+            found.insert(pair.name, value);
+        }
+    }
+    found
+}
+
+fn labels(pairs: Vec<Pair>) -> BTreeMap<String, String> {
+    let labels = pairs.into_iter();
+    labels
+        .map(|pair| (pair.name, pair.value.unwrap_or_default()))
+        .collect()
+}
+
+fn no_cache(all: bool, stages: Vec<String>) -> NoCache {
+    match (all, stages.is_empty()) {
+        (true, _) => NoCache::All,
+        (false, true) => NoCache::Nothing,
+        (false, false) => NoCache::Stages(stages),
+    }
+}
+
+/// `--network=host` on the command line is itself the right to use it.
+fn entitlements(allowed: &[AllowArg], network: NetworkMode) -> Entitlements {
+    Entitlements {
+        network_host: network == NetworkMode::Host || allowed.contains(&AllowArg::NetworkHost),
+        security_insecure: allowed.contains(&AllowArg::SecurityInsecure),
+    }
+}
+
+fn new_privileges(options: &[SecurityArg]) -> NewPrivileges {
+    match options.last() {
+        Some(SecurityArg::NoNewPrivileges) => NewPrivileges::Forbidden,
+        Some(SecurityArg::NewPrivileges) | None => NewPrivileges::Allowed,
+    }
+}
+
+fn outputs(mut outputs: Vec<ExportSpec>, push: bool) -> Result<Vec<ExportSpec>, CommandError> {
+    if push {
+        let registry = Export::parse("type=registry").map_err(anyhow::Error::from)?;
+        outputs.push(registry);
+    }
+    Ok(outputs)
+}
+
+/// An agent without a socket is the user's own.
+fn agents(args: Vec<SshArg>) -> Result<BTreeMap<String, PathBuf>, CommandError> {
+    let socket = |arg: SshArg| {
+        let own = || std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+        let socket = arg.socket.or_else(own).ok_or_else(|| {
+            let message = format!("ssh agent {}: SSH_AUTH_SOCK is not set", arg.id);
+            CommandError::Usage(message)
+        })?;
+        Ok((arg.id, socket))
+    };
+    args.into_iter().map(socket).collect()
+}
+
+fn secrets(args: Vec<SecretArg>) -> Result<Vec<SecretInput>, CommandError> {
+    args.into_iter().map(secret).collect()
+}
+
+/// A variable that is not set is an empty secret, as with buildx; a file that is not there is an
+/// error.
+fn secret(arg: SecretArg) -> Result<SecretInput, CommandError> {
+    let variable = |name: &str| std::env::var_os(name).map(OsStringExt::into_vec);
+    let source = match arg.place {
+        SecretPlace::File(path) => SecretSource::File(path),
+        SecretPlace::Variable(name) => SecretSource::Value(variable(&name).unwrap_or_default()),
+        SecretPlace::Either(name) => match variable(&name) {
+            Some(value) => SecretSource::Value(value),
+            None => SecretSource::File(name.into()),
+        },
+    };
+    match &source {
+        SecretSource::File(path) if !path.exists() => Err(CommandError::Usage(format!(
+            "secret {}: file {} is not there",
+            arg.id,
+            path.display()
+        ))),
+        _ => Ok(SecretInput { id: arg.id, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_are_told_from_dockerfiles() {
+        assert!(is_archive(b"\x1f\x8b\x08\x00"));
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert!(is_archive(&tar));
+        assert!(!is_archive(b"FROM scratch\n"));
+        assert!(!is_archive(b""));
+    }
+}

@@ -1,0 +1,38 @@
+//! `rbuild store`.
+
+use std::path::Path;
+
+use super::{CommandResult, open, print};
+use crate::args::StoreCommand;
+use crate::exit::Exit;
+use crate::render::{bytes, clean};
+use crate::signal;
+
+/// Looks after the store.
+pub fn run(command: &StoreCommand, root: Option<&Path>) -> CommandResult {
+    match command {
+        StoreCommand::Path => print(&format!("{}\n", super::root_dir(root)?.display())),
+        StoreCommand::Verify => verify(root),
+    }
+}
+
+/// Prints what does not agree with its digest, a line each, and fails if there is any.
+fn verify(root: Option<&Path>) -> CommandResult {
+    let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
+    let found = open(root)?.verify(&cancel)?;
+    for fault in &found.faults {
+        print(&format!("{}\n", clean(fault)))?;
+    }
+    let size = bytes(found.bytes);
+    print(&format!(
+        "{} blobs and {} trees, {size}: {} faults\n",
+        found.blobs,
+        found.trees,
+        found.faults.len()
+    ))?;
+    Ok(if found.faults.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Failed
+    })
+}

@@ -1,0 +1,26 @@
+//! The `rbuild` command as a library: arguments in, progress and results out, an exit code at the
+//! end.
+//!
+//! Only this crate prints, and only it reads the environment. What it knows of building it asks the
+//! library `rbuild` for. It is a library so that tests and examples can draw without building.
+
+pub mod args;
+mod command;
+mod exit;
+mod failure;
+pub mod render;
+mod signal;
+mod snippet;
+pub mod style;
+
+use clap::Parser;
+
+pub use exit::Exit;
+pub use failure::failure;
+pub use snippet::excerpt;
+
+/// Does what the process's arguments ask for.
+pub fn main() -> Exit {
+    let words = args::with_command(std::env::args_os().collect());
+    command::run(args::Cli::parse_from(words))
+}

@@ -1,0 +1,9 @@
+//! What the user sees, from lists of events to text.
+#![allow(clippy::unwrap_used)]
+
+mod failure;
+mod feed;
+mod json;
+mod plain;
+mod snapshot;
+mod tty;
