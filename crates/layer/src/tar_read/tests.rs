@@ -277,7 +277,7 @@ fn no_damage_to_a_real_archive_panics() {
         header(b'1', "h", "f", 0),
     ]);
     for at in 0..sample.len() {
-        for value in [0, b'7', 0x80, 0xff] {
+        for value in [0x80, 0xff] {
             let mut damaged = sample.clone();
             damaged[at] = value;
             list(&damaged).ok();

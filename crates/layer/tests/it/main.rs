@@ -1,0 +1,10 @@
+//! Layers in a real store: committed, pulled, unpacked, merged, compressed, and attacked.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod active;
+mod bench;
+mod blob_form;
+mod hostile;
+mod pulled;
+mod stacks;
