@@ -13,6 +13,8 @@ use crate::style::{Look, terminal_size};
 
 /// Time between two pictures on a terminal.
 const FRAME: Duration = Duration::from_millis(100);
+/// Time for which lines are gathered: a status that is over by then takes one line, not two.
+const BATCH: Duration = Duration::from_millis(50);
 /// Size of a terminal that does not tell.
 const UNKNOWN_SIZE: (usize, usize) = (24, 80);
 
@@ -95,23 +97,29 @@ fn next(events: &Receiver<Event>, due: Option<Instant>) -> Result<Event, RecvTim
     }
 }
 
+/// Writes what arrives within [`BATCH`] together, and a step that waits for the floor when it is due.
 fn plain(events: &Receiver<Event>) -> Trace {
     let mut plain = Plain::default();
+    let mut due: Option<Instant> = None;
     loop {
-        // A step that waits for the floor gets it by time, not by an event.
-        let due = plain.is_waiting().then(|| Instant::now() + FRAME);
         let arrived = next(events, due);
         let now = SystemTime::now();
         match arrived {
             Ok(event) => {
                 plain.event(&event, now);
-                events.try_iter().for_each(|event| plain.event(&event, now));
+                due = due.or_else(|| Some(Instant::now() + BATCH));
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return plain.into_trace(),
+            Err(RecvTimeoutError::Disconnected) => break,
         }
-        put(&plain.lines(now));
+        if due.is_some_and(|due| due <= Instant::now()) {
+            put(&plain.lines(now));
+            // The floor changes by time, not by an event.
+            due = plain.is_waiting().then(|| Instant::now() + FRAME);
+        }
     }
+    put(&plain.lines(SystemTime::now()));
+    plain.into_trace()
 }
 
 fn raw(events: &Receiver<Event>) -> Trace {

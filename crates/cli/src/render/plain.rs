@@ -60,8 +60,10 @@ struct Pending {
 
 #[derive(Debug)]
 enum Piece {
-    /// A line begins: its stamp, or none for a status.
-    Begin(Option<Duration>),
+    /// Output begins a line at this time since the step began.
+    Begin(Duration),
+    /// A whole line about the piece of work with this id.
+    Status(String, String),
     Text(Vec<u8>),
     End,
 }
@@ -123,7 +125,7 @@ impl Plain {
             .is_none_or(|&last| since(last, now) >= STATUS_INTERVAL);
         if due || update.completed.is_some() {
             voice.statuses.insert(update.id.clone(), now);
-            voice.pending.line(&line);
+            voice.pending.status(&update.id, line);
             voice.touch();
         }
     }
@@ -244,21 +246,28 @@ impl Voice {
 }
 
 impl Pending {
-    /// Adds a line that is not output; output within a line is broken before it.
-    fn line(&mut self, text: &str) {
+    /// Adds a line about a piece of work, or replaces the one that was not shown yet. Output within
+    /// a line is broken before it.
+    fn status(&mut self, id: &str, line: String) {
+        let waiting = self.pieces.iter_mut().find_map(|piece| match piece {
+            Piece::Status(known, text) if known == id => Some(text),
+            _ => None,
+        });
+        if let Some(text) = waiting {
+            *text = line;
+            return;
+        }
         if self.mid_line {
             self.pieces.push(Piece::End);
             self.mid_line = false;
         }
-        self.pieces.push(Piece::Begin(None));
-        self.pieces.push(Piece::Text(text.as_bytes().to_vec()));
-        self.pieces.push(Piece::End);
+        self.pieces.push(Piece::Status(id.to_owned(), line));
     }
 
     fn output(&mut self, data: &[u8], at: Duration) {
         for piece in data.split_inclusive(|&byte| byte == b'\n') {
             if !self.mid_line {
-                self.pieces.push(Piece::Begin(Some(at)));
+                self.pieces.push(Piece::Begin(at));
             }
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
             self.pieces.push(Piece::Text(text.to_vec()));
@@ -272,10 +281,8 @@ impl Pending {
     fn show(&mut self, number: usize, out: &mut Vec<u8>) {
         for piece in self.pieces.drain(..) {
             match piece {
-                Piece::Begin(None) => out.extend(format!("#{number} ").as_bytes()),
-                Piece::Begin(Some(at)) => {
-                    out.extend(format!("#{number} {} ", stamp(at)).as_bytes())
-                }
+                Piece::Begin(at) => out.extend(format!("#{number} {} ", stamp(at)).as_bytes()),
+                Piece::Status(_, line) => out.extend(format!("#{number} {line}\n").as_bytes()),
                 Piece::Text(text) => out.extend(text),
                 Piece::End => out.push(b'\n'),
             }

@@ -1,6 +1,7 @@
 //! What the user sees, from lists of events to text.
 #![allow(clippy::unwrap_used)]
 
+mod command;
 mod failure;
 mod feed;
 mod json;

@@ -140,3 +140,16 @@ fn step_that_begins_twice_adds_up() {
     ]);
     assert_eq!(text, "#1 a\n#1 DONE 1.0s\n\n#1 a\n#1 DONE 2.0s\n");
 }
+
+#[test]
+fn status_that_is_over_before_it_is_shown_takes_one_line() {
+    let text = shown(&[(
+        0,
+        vec![
+            started("a", 0),
+            status("a", "naming", 0, None, None),
+            status("a", "naming", 0, None, Some(0)),
+        ],
+    )]);
+    assert_eq!(text, "#1 a\n#1 naming done\n");
+}
