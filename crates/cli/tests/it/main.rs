@@ -4,6 +4,7 @@
 mod command;
 mod failure;
 mod feed;
+mod interrupt;
 mod json;
 mod plain;
 mod snapshot;
