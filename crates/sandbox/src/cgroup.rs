@@ -166,10 +166,7 @@ fn inherit_cpuset(parent: &Path, directory: &Path) -> Result<(), Failure> {
 fn unified_settings(limits: &Limits) -> Settings {
     let mut settings = Settings::new();
     let mut set = |controller, file, value: String| {
-        settings
-            .entry(controller)
-            .or_insert_with(Vec::new)
-            .push((file, value));
+        settings.entry(controller).or_default().push((file, value));
     };
     if let Some(memory) = limits.memory {
         set("memory", "memory.max", memory.to_string());
@@ -209,10 +206,7 @@ fn weight(shares: u64) -> u64 {
 fn separate_settings(limits: &Limits) -> Settings {
     let mut settings = Settings::new();
     let mut set = |controller, file, value: String| {
-        settings
-            .entry(controller)
-            .or_insert_with(Vec::new)
-            .push((file, value));
+        settings.entry(controller).or_default().push((file, value));
     };
     if let Some(memory) = limits.memory {
         set("memory", "memory.limit_in_bytes", memory.to_string());

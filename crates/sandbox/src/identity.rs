@@ -14,7 +14,7 @@ use rustix::thread::{
 };
 
 use crate::failure::During;
-use crate::nursery_main::Rung;
+use crate::role::Rung;
 use crate::seccomp::Filters;
 use crate::spec::{Security, StepSpec};
 use crate::user::Identity;

@@ -15,7 +15,7 @@ use rbuild_progress::{CancelToken, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, SocketType, shutdown};
 
-use crate::nursery_main::{Role, stem_arguments};
+use crate::role::{Role, stem_arguments};
 use crate::spec::{StepExit, StepSpec};
 use crate::stdio::{Output, StepIo};
 use crate::task::{Outcome, Task};
@@ -209,6 +209,8 @@ fn keep(helper: &Path, mode: &NurseryMode, socket: OwnedFd) -> io::Result<(u32, 
         .args(stem_arguments(mode))
         .env_clear()
         .current_dir("/")
+        // Interrupts of the terminal are for the engine: it decides what ends, and in which order.
+        .process_group(0)
         .stdin(Stdio::from(socket))
         .stdout(Stdio::null())
         .stderr(Stdio::inherit());

@@ -13,7 +13,7 @@ use rustix::mount::{
 use rustix::process::{chdir, fchdir};
 
 use crate::failure::During;
-use crate::nursery_main::Rung;
+use crate::role::Rung;
 use crate::wire::Failure;
 
 const STAGE: &str = "mount overlay";

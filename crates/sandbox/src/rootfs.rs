@@ -13,9 +13,9 @@ use crate::attach::{Depth, attach, attach_aside, clone_of, filesystem, make_read
 use crate::failure::{During, setup};
 use crate::memory::Memory;
 use crate::network::{hosts_file, resolver_file};
-use crate::nursery_main::Rung;
 use crate::overlay::{Mounted, Stack};
 use crate::place::{self, Kind, Owner};
+use crate::role::Rung;
 use crate::spec::{MountSource, MountSpec, Network, StepSpec};
 use crate::stub::{self, Need, Target};
 use crate::system::System;
@@ -91,14 +91,10 @@ fn own_files(spec: &StepSpec, rung: Rung, memory: &mut Memory) -> Result<Vec<Pen
 
 /// Reads a file of the host; empty if there is none.
 fn host_file(path: &std::ffi::CStr) -> Result<String, Failure> {
-    let top = open(
-        "/",
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .during("read host file", "/")?;
-    let bytes = place::read_small(&top, path, MAX_HOST_FILE)
-        .during("read host file", path.to_string_lossy())?;
+    const STAGE: &str = "read host file";
+    let top = open_directory("/".as_ref()).during(STAGE, "/")?;
+    let bytes =
+        place::read_small(&top, path, MAX_HOST_FILE).during(STAGE, path.to_string_lossy())?;
     Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
 }
 
@@ -117,11 +113,15 @@ fn prepare(spec: &MountSpec, rung: Rung, memory: &mut Memory) -> Result<Pending,
     let mount = match &spec.source {
         MountSource::Dir(path) => {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
-            let source = open(path, flags, Mode::empty()).map_err(|errno| match errno {
-                Errno::NOENT => missing(spec, &path.to_string_lossy()),
-                errno => setup(STAGE, format!("{}: {errno}", path.display())),
-            })?;
-            clone_of(&source, Depth::Single).during(STAGE, path.display())?
+            bind(
+                spec,
+                &path.to_string_lossy(),
+                open(path, flags, Mode::empty()),
+            )?
+        }
+        MountSource::Within { directory, subpath } => {
+            let top = open_directory(directory).during(STAGE, directory.display())?;
+            bind(spec, subpath, place::open_in(&top, subpath))?
         }
         MountSource::Overlay {
             lowers,
@@ -130,34 +130,20 @@ fn prepare(spec: &MountSpec, rung: Rung, memory: &mut Memory) -> Result<Pending,
         } => {
             read_only |= upper.is_none();
             let top = stacked(lowers, upper.as_ref(), rung, memory)?;
-            let source = place::open_in(&top, subpath).map_err(|errno| match errno {
-                Errno::NOENT | Errno::NOTDIR => missing(spec, subpath),
-                errno => setup(STAGE, format!("{subpath}: {errno}")),
-            })?;
-            clone_of(&source, Depth::Single).during(STAGE, subpath)?
+            bind(spec, subpath, place::open_in(&top, subpath))?
         }
-        MountSource::Tmpfs { size, mode } => {
-            let mode = format!("{mode:o}");
-            let size = size.map(|size| size.to_string());
-            let mut options = vec![("mode", Some(mode.as_str()))];
-            options.extend(size.as_deref().map(|size| ("size", Some(size))));
-            let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
-            filesystem(c"tmpfs", &options, attributes).during(STAGE, &spec.target)?
-        }
+        MountSource::Tmpfs { size, mode } => tmpfs(*size, *mode).during(STAGE, &spec.target)?,
         MountSource::File {
             bytes,
             mode,
             uid,
             gid,
         } => {
-            let owner = match rung {
-                Rung::SingleId => Owner { uid: 0, gid: 0 },
-                _ => Owner {
-                    uid: *uid,
-                    gid: *gid,
-                },
+            let (uid, gid) = match rung {
+                Rung::SingleId => (0, 0),
+                Rung::Root | Rung::Subordinate => (*uid, *gid),
             };
-            memory.file(bytes, *mode, owner)?
+            memory.file(bytes, *mode, Owner { uid, gid })?
         }
     };
     Ok(Pending {
@@ -168,12 +154,38 @@ fn prepare(spec: &MountSpec, rung: Rung, memory: &mut Memory) -> Result<Pending,
     })
 }
 
-/// Makes the failure for a source that does not exist.
-fn missing(spec: &MountSpec, path: &str) -> Failure {
-    Failure::MissingSource {
-        target: spec.target.clone(),
-        path: path.to_owned(),
+/// Clones the mount at a source that was opened, or says that it is missing.
+fn bind(
+    spec: &MountSpec,
+    path: &str,
+    source: rustix::io::Result<OwnedFd>,
+) -> Result<OwnedFd, Failure> {
+    match source {
+        Ok(source) => clone_of(&source, Depth::Single).during("prepare mount", path),
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(Failure::MissingSource {
+            target: spec.target.clone(),
+            path: path.to_owned(),
+        }),
+        Err(error) => Err(error).during("prepare mount", path),
     }
+}
+
+/// Makes an empty file system in memory.
+fn tmpfs(size: Option<u64>, mode: u32) -> rustix::io::Result<OwnedFd> {
+    let mode = format!("{mode:o}");
+    let size = size.map(|size| size.to_string());
+    let mut options = vec![("mode", Some(mode.as_str()))];
+    options.extend(size.as_deref().map(|size| ("size", Some(size))));
+    filesystem(c"tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NOSUID)
+}
+
+/// Opens a directory of the host, or an already safe one.
+fn open_directory(path: &Path) -> rustix::io::Result<OwnedFd> {
+    open(
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Mounts the layers of one mount where no path leads.
@@ -184,7 +196,7 @@ fn stacked(
     memory: &mut Memory,
 ) -> Result<OwnedFd, Failure> {
     const STAGE: &str = "prepare mount";
-    let mut stack = Stack {
+    let stack = Stack {
         lowers: lowers.iter().map(PathBuf::as_path).collect(),
         upper: upper.map(|(upper, work)| (upper.as_path(), work.as_path())),
         rung,
@@ -192,18 +204,11 @@ fn stacked(
     match (stack.lowers.as_slice(), stack.upper) {
         ([], None) => return memory.directory(),
         // overlayfs wants two layers; one is its own view.
-        ([only], None) => {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            return open(*only, flags, Mode::empty()).during(STAGE, only.display());
-        }
-        // Nor does it mount without a lower: an empty one changes nothing.
-        ([], Some((upper, _))) => {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            return open(upper, flags, Mode::empty()).during(STAGE, upper.display());
+        (&[only], None) | ([], Some((only, _))) => {
+            return open_directory(only).during(STAGE, only.display());
         }
         _ => {}
     }
-    stack.lowers.shrink_to_fit();
     match stack.mount()? {
         Mounted::Aside(top) => Ok(top),
         Mounted::Detached(top) => {

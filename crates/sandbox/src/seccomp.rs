@@ -11,7 +11,7 @@ mod tree;
 
 use rbuild_sys::seccomp::Instruction;
 
-use crate::nursery_main::Rung;
+use crate::role::Rung;
 use crate::spec::Security;
 use rule::Action;
 use table::{Abi, Row};

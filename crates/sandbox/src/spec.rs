@@ -89,8 +89,16 @@ pub struct MountSpec {
 /// What a mount shows.
 #[derive(Clone, Serialize, Deserialize)]
 pub enum MountSource {
-    /// A directory, file or socket of the host.
+    /// A directory, file or socket of the host. The path is followed as it is: for a path inside something
+    /// that a step can write, take [`MountSource::Within`].
     Dir(PathBuf),
+    /// A path inside a directory of the host whose contents are not to be trusted, a cache for one.
+    Within {
+        /// The directory.
+        directory: PathBuf,
+        /// Absolute path inside it, symlinks resolved there, whoever exchanges them meanwhile.
+        subpath: String,
+    },
     /// A path inside a stack of layers.
     Overlay {
         /// Directories of the layers, top first; may be empty.
@@ -125,6 +133,11 @@ impl fmt::Debug for MountSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dir(path) => f.debug_tuple("Dir").field(path).finish(),
+            Self::Within { directory, subpath } => f
+                .debug_struct("Within")
+                .field("directory", directory)
+                .field("subpath", subpath)
+                .finish(),
             Self::Overlay {
                 lowers,
                 subpath,

@@ -18,9 +18,10 @@ use rustix::system::sethostname;
 
 use crate::cgroup::Group;
 use crate::failure::{During, setup};
-use crate::nursery_main::{Rung, catching};
+use crate::nursery_main::catching;
 use crate::place::{self, Kind, Owner};
 use crate::program::{NotStarted, Prepared, environment};
+use crate::role::Rung;
 use crate::seccomp::Filters;
 use crate::spec::{Network, StepSpec};
 use crate::user::{Database, Identity};

@@ -20,9 +20,9 @@ use rustix::io::Errno;
 
 use crate::cgroup::random_name;
 use crate::failure::{During, setup};
-use crate::nursery_main::Rung;
 use crate::overlay::{Mounted, Stack};
 use crate::place::{self, Kind, Owner};
+use crate::role::Rung;
 use crate::spec::RootSpec;
 use crate::wire::Failure;
 

@@ -15,8 +15,8 @@ use rustix::mount::MountAttrFlags;
 
 use crate::attach::{Depth, attach, clone_of, clone_of_host, filesystem, make_read_only};
 use crate::failure::{During, setup};
-use crate::nursery_main::Rung;
 use crate::place::{self, Kind};
+use crate::role::Rung;
 use crate::spec::Security;
 use crate::wire::Failure;
 

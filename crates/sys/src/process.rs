@@ -158,6 +158,19 @@ pub fn default_signals() -> io::Result<()> {
     }
 }
 
+/// Leaves the session keyring for a new, empty one, so that later programs do not reach the old one's keys.
+///
+/// Errors: `ENOSYS` on kernels without keys, `EDQUOT` when the user has too many. Source: keyctl(2).
+pub fn new_session_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let unnamed = ptr::null::<libc::c_char>();
+    // SAFETY: a null name asks for a new keyring without one; nothing else is read. WHY: rustix has no keyctl.
+    match unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, unnamed) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Marks every descriptor from `first` on close-on-exec.
 ///
 /// Linux 5.11 does it in one call; before that each is marked by name.

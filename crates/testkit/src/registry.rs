@@ -55,8 +55,11 @@ impl Registry {
         self.dir.join("data")
     }
 
-    /// Copies an OCI layout into it as `name:tag` with skopeo.
-    pub fn push_layout(&self, layout: &Path, name: &str) {
+    /// Copies an OCI layout into it as `name:tag` with skopeo; returns the manifest's digest there.
+    ///
+    /// The digest differs from the layout's own, since skopeo compresses layers on the way.
+    pub fn push_layout(&self, layout: &Path, name: &str) -> String {
+        let digest = self.dir.join("digest");
         let mut command = Command::new(need_tool("skopeo"));
         command
             .args([
@@ -67,7 +70,9 @@ impl Registry {
             ])
             .arg(format!("oci:{}", layout.display()))
             .arg(format!("docker://{}/{name}", self.host()));
+        command.arg("--digestfile").arg(&digest);
         run(&mut command, std::time::Duration::from_secs(60)).expect_success();
+        fs::read_to_string(&digest).unwrap_or_else(|error| panic!("read {digest:?}: {error}"))
     }
 }
 

@@ -4,6 +4,8 @@
 //! `main`. The same tests run in each mode: as root here, and in a child that is an ordinary user with and
 //! without subordinate ids. Arguments that are no options select tests by part of their name.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod bed;
 mod cost;
 mod hostile;

@@ -13,6 +13,10 @@ pub const TESTS: &[Test] = &[
     ("directory_is_bound", directory_is_bound),
     ("stack_is_mounted_by_subpath", stack_is_mounted_by_subpath),
     ("missing_source_is_named", missing_source_is_named),
+    (
+        "path_within_a_cache_stays_there",
+        path_within_a_cache_stays_there,
+    ),
     ("tmpfs_and_secret", tmpfs_and_secret),
     (
         "nested_targets_are_attached_outside_in",
@@ -95,6 +99,32 @@ fn missing_source_is_named(bed: &Bed) {
             assert_eq!((target.as_str(), path), ("/x", gone.display().to_string()));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+fn path_within_a_cache_stays_there(bed: &Bed) {
+    let (cache, canary) = (bed.dir("cache"), bed.dir("canary"));
+    fs::write(canary.join("f"), "canary").unwrap();
+    fs::create_dir_all(cache.join("a/b")).unwrap();
+    fs::write(cache.join("a/b/f"), "cached").unwrap();
+    symlink(&canary, cache.join("out")).unwrap();
+    symlink("/a/b", cache.join("in")).unwrap();
+    for (subpath, expected) in [
+        ("/a/b", Some("cached")),
+        ("/in", Some("cached")),
+        ("/out", None),
+    ] {
+        let mut spec = bed.shell("cat /c/f");
+        let source = MountSource::Within {
+            directory: cache.clone(),
+            subpath: subpath.into(),
+        };
+        spec.mounts = vec![mount("/c", source)];
+        match (bed.try_run(&spec), expected) {
+            (Ok(ran), Some(text)) => assert_eq!(ran.stdout, text, "{subpath}"),
+            (Err(Error::MissingSource { .. }), None) => {}
+            (result, _) => panic!("{subpath}: {result:?}"),
+        }
     }
 }
 

@@ -53,12 +53,11 @@ fn empty_dockerfile() {
 #[test]
 fn unknown_instruction_with_a_suggestion() {
     refuses_text(
-        "FROM busybox\nRNU true\n",
+        "FROM busybox\nRUNN true\n",
         &[
             "Dockerfile:2",
-            "unknown instruction: RNU",
-            "RUN",
-            ">>> RNU true",
+            "unknown instruction: RUNN (did you mean RUN?)",
+            ">>> RUNN true",
         ],
     );
 }
@@ -186,7 +185,7 @@ fn wrong_usage_is_told_from_a_failed_build() {
         .expect_code(2)
         .expect_text("--no-such-flag");
     place
-        .build(&["--progress", "loud"])
+        .run(&["build", "--progress", "loud", "context"])
         .expect_code(2)
         .expect_text("loud");
     place.build(&["-t", "Not A Name"]).expect_code(2);

@@ -30,7 +30,14 @@ fn an_image_is_built_tagged_and_runs() {
         shell_in(&place, "first", "cat /tmp/logs/one"),
         "one\nhello\n"
     );
-    assert_eq!(shell_in(&place, "first", "pwd; ls /etc"), "/srv\npasswd\n");
+    assert_eq!(
+        shell_in(
+            &place,
+            "first",
+            "pwd; ls /etc/passwd; ls /etc/group || true"
+        ),
+        "/srv\n/etc/passwd\n"
+    );
     place
         .run(&["images", "--filter", "reference=first"])
         .expect_success()
@@ -94,7 +101,7 @@ fn a_step_killed_by_a_signal_is_reported_as_shells_do() {
     if !granted(Privilege::Root) {
         return;
     }
-    let place = Place::new("FROM busybox\nRUN kill -9 $$\n");
+    let place = Place::new("FROM busybox\nRUN sh -c 'kill -9 $$'; exit $?\n");
     place
         .build(&[])
         .expect_code(1)

@@ -7,7 +7,8 @@ use rbuild_testkit::{Listing, Privilege, Tree, granted};
 use crate::place::Place;
 
 const MIXED: &str = "FROM busybox AS build\n\
-    RUN mkdir /out && echo built > /out/file && ln -s file /out/link && chmod 4750 /out/file\n\
+    RUN mkdir /out && echo built > /out/file && ln -s file /out/link && chmod 4750 /out/file && \\\n\
+        touch -h -d @1600000000 /out/file /out/link && touch -d @1600000000 /out\n\
     FROM busybox\n\
     COPY --from=build /out /out\n\
     COPY src /src\n\
@@ -17,9 +18,13 @@ fn mixed() -> Place {
     Place::with(
         MIXED,
         Tree::new()
+            .dir("src")
+            .mtime(1_600_000_000)
             .file("src/b", "b")
+            .mtime(1_600_000_000)
             .file("src/a", "a")
-            .mode(0o600),
+            .mode(0o600)
+            .mtime(1_600_000_000),
     )
 }
 
@@ -31,7 +36,7 @@ fn equal_input_and_epoch_give_equal_bytes() {
     let archive = |compression: &str| {
         let place = mixed();
         let spec = format!("type=oci,dest=image.tar,compression={compression}");
-        // The settings that must not matter: another store, other times of the files.
+        // What must not matter differs: the store, the place and the moment.
         place
             .build(&["-o", &spec, "--build-arg", "SOURCE_DATE_EPOCH=1700000000"])
             .expect_success();

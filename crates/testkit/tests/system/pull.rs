@@ -36,12 +36,9 @@ fn a_base_is_pulled_once_and_kept() {
 
 #[test]
 fn a_base_may_be_named_by_digest() {
-    let (registry, _) = registry();
-    let index = fs::read_to_string(busybox().join("index.json")).expect("read the index");
-    let digest = index
-        .split('"')
-        .find(|word| word.starts_with("sha256:"))
-        .expect("it lists a digest");
+    let registry = Registry::start();
+    let digest = registry.push_layout(busybox(), "team/busybox:1");
+    let digest = digest.trim();
     let place = Place::new(&format!(
         "FROM {}/team/busybox@{digest}\nLABEL a=b\n",
         registry.host()

@@ -6,6 +6,8 @@ mod copy;
 mod draft;
 mod owner;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;

@@ -1,0 +1,384 @@
+//! What COPY and ADD make of trees, as data: no store, no mount, no privilege.
+//!
+//! A tree is text, a line each: `path` + type and mode; `d755`, `f644=content`, `l=target`, with
+//! `@uid:gid` where it is not 0:0. A layer comes out in the same form.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+
+use rbuild_graph::{Chmod, CopyAction, Owner, OwnerId};
+use rbuild_layer::{
+    ByteSource, ContentDigest, Error, FileView, Kind, Mtime, NewLayer, Node, NodeKind, Result, path,
+};
+use rbuild_progress::CancelToken;
+use rbuild_source::select;
+
+use super::copy::{From, copy};
+use super::draft::Draft;
+use super::owner::{Accounts, look_up};
+use super::place::Style;
+
+/// A tree in memory.
+struct Tree(BTreeMap<Vec<u8>, (Node, Vec<u8>)>);
+
+impl Tree {
+    fn new(text: &str) -> Tree {
+        let mut all = BTreeMap::new();
+        for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
+            let (name, what) = line.split_once(' ').expect("path and type");
+            let (what, owner) = what.split_once('@').unwrap_or((what, "0:0"));
+            let (uid, gid) = owner.split_once(':').expect("uid:gid");
+            let (mode, body) = what[1..].split_once('=').unwrap_or((&what[1..], ""));
+            let kind = match &what[..1] {
+                "d" => NodeKind::Dir,
+                "f" => NodeKind::File {
+                    size: body.len() as u64,
+                },
+                _ => NodeKind::Symlink {
+                    target: body.as_bytes().to_vec(),
+                },
+            };
+            let node = Node {
+                kind,
+                mode: u32::from_str_radix(mode, 8).unwrap_or(0o777),
+                uid: uid.parse().expect("uid"),
+                gid: gid.parse().expect("gid"),
+                mtime: Mtime::from_secs(1000),
+                ..Node::root()
+            };
+            all.insert(name.as_bytes().to_vec(), (node, body.as_bytes().to_vec()));
+        }
+        Tree(all)
+    }
+
+    fn get(&self, file: &[u8]) -> Result<&(Node, Vec<u8>)> {
+        self.0.get(file).ok_or_else(|| Error::NotFound {
+            path: path::to_path(file),
+        })
+    }
+}
+
+impl FileView for Tree {
+    fn lstat(&self, file: &[u8]) -> Result<Option<Node>> {
+        if file.is_empty() {
+            return Ok(Some(Node::root()));
+        }
+        Ok(self.0.get(file).map(|(node, _)| node.clone()))
+    }
+
+    fn read_dir(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let below = self.0.keys().filter(|file| path::parent(file) == dir);
+        Ok(below.map(|file| path::name(file).to_vec()).collect())
+    }
+
+    fn content(&self, file: &[u8]) -> Result<ContentDigest> {
+        Ok(ContentDigest::of(&self.get(file)?.1))
+    }
+
+    fn open(&self, file: &[u8]) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Cursor::new(self.get(file)?.1.clone())))
+    }
+
+    fn bytes(&self, file: &[u8]) -> Result<ByteSource> {
+        Ok(ByteSource::Inline(Arc::from(self.get(file)?.1.clone())))
+    }
+}
+
+fn action(sources: &[&str], dest: &str) -> CopyAction {
+    let dir = dest.ends_with('/');
+    CopyAction {
+        input: 0,
+        sources: sources.iter().map(|s| format!("/{s}")).collect(),
+        dest: format!("/{}", dest.trim_matches('/')),
+        dest_is_dir: dir,
+        owner: None,
+        chmod: None,
+        excludes: Vec::new(),
+        parents: false,
+        unpack: false,
+        local: true,
+    }
+}
+
+fn run(base: &str, source: &str, action: &CopyAction) -> Result<String, String> {
+    let (base, source) = (Tree::new(base), Tree::new(source));
+    let cancel = CancelToken::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = rbuild_store::Store::open(&dir.path().join("store")).expect("a store");
+    let selection = select(&source, action, &cancel).map_err(|e| e.to_string())?;
+    let owner = match &action.owner {
+        Some(owner) => Some(look_up(owner, &base, Accounts::OfRoot).map_err(|e| e.to_string())?),
+        None => None,
+    };
+    let style = Style {
+        owner: owner.map(|found| found.ids),
+        chmod: action.chmod.clone(),
+        now: Mtime::from_secs(2000),
+    };
+    let from = From {
+        view: &source,
+        store: &store,
+        cancel: &cancel,
+    };
+    let mut draft = Draft::new(&base);
+    copy(&mut draft, &from, action, &selection, &style).map_err(|e| e.to_string())?;
+    Ok(listing(&draft.finish().map_err(|e| e.to_string())?))
+}
+
+fn listing(layer: &NewLayer) -> String {
+    let mut lines = Vec::new();
+    for entry in layer.entries.iter().map(|new| new.entry()) {
+        let what = match &entry.kind {
+            Kind::Dir { .. } => format!("d{:o}", entry.mode),
+            Kind::File { size, .. } => format!("f{:o}:{size}", entry.mode),
+            Kind::Symlink { target } => format!("l={}", String::from_utf8_lossy(target)),
+            Kind::Hardlink { leader } => format!("h={}", String::from_utf8_lossy(leader)),
+            other => format!("{other:?}"),
+        };
+        let owner = match (entry.uid, entry.gid) {
+            (0, 0) => String::new(),
+            (uid, gid) => format!("@{uid}:{gid}"),
+        };
+        let time = entry.mtime.secs;
+        lines.push(format!(
+            "{} {what}{owner} t{time}",
+            String::from_utf8_lossy(&entry.path)
+        ));
+    }
+    lines.join("; ")
+}
+
+#[track_caller]
+fn check(base: &str, source: &str, action: &CopyAction, expected: &str) {
+    match run(base, source, action) {
+        Ok(got) => assert_eq!(got, expected),
+        Err(e) => assert_eq!(format!("error: {e}"), expected),
+    }
+}
+
+#[test]
+fn a_file_becomes_the_destination_or_lands_in_it() {
+    let source = "a f644=x";
+    check("", source, &action(&["a"], "b"), "b f644:1 t1000");
+    check(
+        "",
+        source,
+        &action(&["a"], "d/"),
+        "d d755 t2000; d/a f644:1 t1000",
+    );
+    check(
+        "d d700",
+        source,
+        &action(&["a"], "d"),
+        "d d700 t1000; d/a f644:1 t1000",
+    );
+}
+
+#[test]
+fn a_directory_gives_its_content_and_its_time_but_not_its_mode() {
+    let source = "s d750\ns/f f600=ab\ns/n d711\ns/n/g f644=c";
+    check(
+        "",
+        source,
+        &action(&["s"], "x"),
+        "x d755 t1000; x/f f600:2 t1000; x/n d711 t1000; x/n/g f644:1 t1000",
+    );
+}
+
+#[test]
+fn nested_directories_take_the_sources_metadata_also_where_they_exist() {
+    check(
+        "x d700\nx/n d700",
+        "s d755\ns/n d711\ns/n/g f644=c",
+        &action(&["s"], "x"),
+        "x d700 t1000; x/n d711 t1000; x/n/g f644:1 t1000",
+    );
+}
+
+#[test]
+fn putting_equal_files_again_changes_nothing() {
+    let tree = "d d755\nd/f f644=same";
+    check(tree, tree, &action(&["d"], "d"), "");
+}
+
+#[test]
+fn links_at_the_destination_are_followed_inside_the_root() {
+    let source = "a f644=x";
+    let base = "real d755\nreal/t f644=old\nflink l=/real/t\ndlink l=real\ngone l=/real/new";
+    let made = "real d755 t1000; real/t f644:1 t1000";
+    check(base, source, &action(&["a"], "flink"), made);
+    check(
+        base,
+        source,
+        &action(&["a"], "dlink/"),
+        "real d755 t1000; real/a f644:1 t1000",
+    );
+    check(
+        base,
+        source,
+        &action(&["a"], "gone"),
+        "real d755 t1000; real/new f644:1 t1000",
+    );
+    let up = "up l=../../../../etc";
+    check(
+        up,
+        source,
+        &action(&["a"], "up/"),
+        "etc d755 t2000; etc/a f644:1 t1000",
+    );
+}
+
+#[test]
+fn links_named_as_sources_are_followed_and_found_ones_are_kept() {
+    let source = "t f644=xy\nln l=t\nd d755\nd/in l=/nowhere";
+    check(
+        "",
+        source,
+        &action(&["ln"], "o/"),
+        "o d755 t2000; o/ln f644:2 t1000",
+    );
+    check(
+        "",
+        source,
+        &action(&["d"], "o"),
+        "o d755 t1000; o/in l=/nowhere t1000",
+    );
+}
+
+#[test]
+fn wildcards_flatten_directories_and_may_match_nothing() {
+    let source = "src d755\nsrc/a f644=1\nsrv f644=22\nx f644=3";
+    check(
+        "",
+        source,
+        &action(&["sr*"], "o/"),
+        "o d755 t1000; o/a f644:1 t1000; o/srv f644:2 t1000",
+    );
+    check("", source, &action(&["nothing*"], "o/"), "");
+}
+
+#[test]
+fn a_missing_plain_source_is_an_error() {
+    let text =
+        "error: failed to compute cache key: failed to calculate checksum: \"/no\": not found";
+    check("", "a f644=1", &action(&["no"], "b"), text);
+}
+
+#[test]
+fn several_files_to_one_name_overwrite_each_other() {
+    let source = "a f644=1\nb f600=22";
+    check("", source, &action(&["a", "b"], "o"), "o f600:2 t1000");
+}
+
+#[test]
+fn octal_chmod_hits_files_directories_and_parents_made() {
+    let mut copy = action(&["f"], "a/b/");
+    copy.chmod = Some(Chmod::Octal(0o640));
+    check(
+        "",
+        "f f755=1",
+        &copy,
+        "a d640 t2000; a/b d640 t2000; a/b/f f640:1 t1000",
+    );
+    copy.chmod = Some(Chmod::Symbolic("u+X,go-rwx".to_owned()));
+    check(
+        "",
+        "f f755=1",
+        &copy,
+        "a d755 t2000; a/b d755 t2000; a/b/f f700:1 t1000",
+    );
+}
+
+#[test]
+fn owners_are_looked_up_in_the_base_and_unknown_names_are_root() {
+    let base = "etc d755\netc/passwd f644=app:x:7:8::/:/bin/sh\netc/group f644=web:x:9:";
+    let owner = |user: &str, group: Option<&str>| {
+        Some(Owner {
+            user: OwnerId::Name(user.to_owned()),
+            group: group.map(|name| OwnerId::Name(name.to_owned())),
+        })
+    };
+    let mut copy = action(&["f"], "o/");
+    copy.owner = owner("app", None);
+    check(
+        base,
+        "f f644=1",
+        &copy,
+        "o d755@7:8 t2000; o/f f644:1@7:8 t1000",
+    );
+    copy.owner = owner("app", Some("web"));
+    check(
+        base,
+        "f f644=1",
+        &copy,
+        "o d755@7:9 t2000; o/f f644:1@7:9 t1000",
+    );
+    copy.owner = owner("nobodyx", None);
+    check(base, "f f644=1", &copy, "o d755 t2000; o/f f644:1 t1000");
+}
+
+#[test]
+fn kinds_that_do_not_fit_are_errors() {
+    let file = "a f644=1";
+    check(
+        "x d755\nx/a d755",
+        file,
+        &action(&["a"], "x"),
+        "error: cannot replace to directory /x/a with file",
+    );
+    check(
+        "x f644=1",
+        file,
+        &action(&["a"], "x/"),
+        "error: mkdir /x: not a directory",
+    );
+    check(
+        "x f644=1",
+        "d d755\nd/f f644=1",
+        &action(&["d"], "x"),
+        "error: cannot copy to non-directory: /x",
+    );
+}
+
+#[test]
+fn excludes_are_relative_to_each_source_directory() {
+    let source = "d d755\nd/keep f644=1\nd/drop f644=1\nd/only d755\nd/only/drop f644=1";
+    let mut copy = action(&["d"], "o");
+    copy.excludes = vec!["**/drop".to_owned()];
+    check(
+        "",
+        source,
+        &copy,
+        "o d755 t1000; o/keep f644:1 t1000; o/only d755 t1000",
+    );
+    let mut file = action(&["d/drop"], "o/");
+    file.excludes = vec!["drop".to_owned()];
+    check("", source, &file, "o d755 t2000; o/drop f644:1 t1000");
+}
+
+#[test]
+fn parents_are_kept_from_the_pivot_on() {
+    let source = "a d750\na/b d711\na/b/f f644=1\na/g f644=1";
+    let mut copy = action(&["a/b/f"], "o/");
+    copy.parents = true;
+    check(
+        "",
+        source,
+        &copy,
+        "o d755 t2000; o/a d750 t2000; o/a/b d711 t2000; o/a/b/f f644:1 t1000",
+    );
+    let mut pivot = action(&["a/./b/f"], "o/");
+    pivot.parents = true;
+    check(
+        "",
+        source,
+        &pivot,
+        "o d755 t2000; o/b d711 t2000; o/b/f f644:1 t1000",
+    );
+    let mut gone = action(&["a/x"], "o/");
+    gone.parents = true;
+    let text =
+        "error: failed to compute cache key: failed to calculate checksum: \"/a/x\": not found";
+    check("", source, &gone, text);
+}
