@@ -2,6 +2,11 @@
 //!
 //! Declarations and the parsing of single values; what a command does with them is in `command/`.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments on options are help texts, where brackets mean that a part may be left out"
+)]
+
 mod build;
 mod csv;
 mod images;

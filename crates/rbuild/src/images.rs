@@ -181,13 +181,16 @@ impl Images<'_> {
         let by_name = Reference::parse(what)
             .ok()
             .filter(|name| summary.names.contains(name));
-        let mut removed = Removed::default();
-        removed.untagged = match by_name {
+        let untagged = match by_name {
             Some(name) => vec![name],
             None if summary.names.len() > 1 && !force => {
                 return Err(BuildError::still_named(what, &summary.names));
             }
             None => summary.names.clone(),
+        };
+        let mut removed = Removed {
+            untagged,
+            deleted: Vec::new(),
         };
         let keys: Vec<String> = removed.untagged.iter().map(canonical).collect();
         let id = summary.id.to_string();
