@@ -125,6 +125,14 @@ impl Engine {
         }
     }
 
+    /// Why steps cannot be isolated on this host at all, if they cannot.
+    pub(crate) fn host_refusal(&self) -> Option<rbuild_sandbox::Error> {
+        if rustix::process::geteuid().is_root() {
+            return None;
+        }
+        self.nursery.mode().err()
+    }
+
     pub(crate) fn registry_images(&self) -> &RegistryImages {
         &self.registry
     }

@@ -25,6 +25,11 @@ pub(crate) struct DockerfileText {
 
 /// Reads the Dockerfile that a request means.
 pub(crate) fn dockerfile(request: &BuildRequest) -> Result<DockerfileText> {
+    if let ContextInput::Directory(dir) = &request.context
+        && !dir.is_dir()
+    {
+        return Err(BuildError::no_context(dir));
+    }
     let (path, name) = match &request.dockerfile {
         DockerfileInput::Text(bytes) => {
             return Ok(DockerfileText {

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use rbuild_dockerfile::Dockerfile;
 use rbuild_exporter::{Choice, Layout};
 use rbuild_frontend::{LowerRequest, Lowering, NamedContext, Plan, lower};
-use rbuild_graph::Op;
+use rbuild_graph::{Graph, Op};
 use rbuild_layer::LayerId;
 use rbuild_oci::{Digest, Platform};
-use rbuild_progress::{CancelToken, Sink, VertexKey};
+use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
 use rbuild_worker::{LocalWorker, Output, StepDefaults, StoreIndex, WorkerParts};
@@ -229,7 +229,8 @@ fn solve_plan(
         no_cache: &plan.no_cache,
         parallelism: request.jobs.unwrap_or_else(default_jobs),
     };
-    solve(&wanted, &worker, &cache, sink, cancel).map_err(|e| step_error(planned, e))
+    warn_of_single_id(engine, &plan.graph, sink);
+    solve(&wanted, &worker, &cache, sink, cancel).map_err(|e| step_error(engine, planned, e))
 }
 
 /// Steps wait more than they compute: many more than there are cores, so that downloads overlap.
@@ -241,8 +242,48 @@ fn default_jobs() -> NonZeroUsize {
         .max(FEWEST)
 }
 
+/// Says once what the lowest rung of the privilege ladder cannot do.
+fn warn_of_single_id(engine: &Engine, graph: &Graph, sink: &dyn Sink) {
+    let runs = graph
+        .topological()
+        .into_iter()
+        .any(|ix| matches!(graph.vertex(ix).op, Op::Exec(_)));
+    if engine.rung().is_empty() || !runs {
+        return;
+    }
+    sink.send(Event::Warning(WarningNote {
+        vertex: None,
+        short: "SingleId: this user has no subordinate ids, so all files belong to root".to_owned(),
+        detail: vec![
+            "Changes of owner succeed without effect. Entries in /etc/subuid and /etc/subgid and the \
+             programs newuidmap and newgidmap (Debian: uidmap) lift this."
+                .to_owned(),
+        ],
+        url: None,
+        file: None,
+        line: None,
+        end_line: None,
+    }));
+}
+
+/// A worker's error; where trees cannot be touched because the host refuses, it is the host's.
+fn worker_error(engine: &Engine, error: rbuild_worker::Error) -> BuildError {
+    let in_trees = matches!(
+        error,
+        rbuild_worker::Error::Layer(rbuild_layer::Error::TreeWork { .. })
+    );
+    match engine.host_refusal() {
+        Some(refusal) if in_trees => refusal.into(),
+        _ => error.into(),
+    }
+}
+
 /// Adds to a step's error where in the Dockerfile it stands.
-fn step_error(planned: &Planned, error: SolveError<rbuild_worker::Error>) -> BuildError {
+fn step_error(
+    engine: &Engine,
+    planned: &Planned,
+    error: SolveError<rbuild_worker::Error>,
+) -> BuildError {
     let (vertex, error) = match error {
         SolveError::Cancelled => return BuildError::cancelled(),
         SolveError::Vertex { vertex, source, .. } => {
@@ -251,7 +292,7 @@ fn step_error(planned: &Planned, error: SolveError<rbuild_worker::Error>) -> Bui
                 _ => None,
             };
             let key = VertexKey::new(planned.plan.graph.vertex(vertex).id.to_string());
-            (vertex, BuildError::from(source).of_step(key, log))
+            (vertex, worker_error(engine, source).of_step(key, log))
         }
         SolveError::Cache { vertex, source, .. } => {
             (vertex, BuildError::caused(crate::ErrorKind::Build, source))

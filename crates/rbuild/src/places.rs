@@ -1,6 +1,6 @@
 //! From findings of the parser and the frontend to reports with places in the Dockerfile.
 
-use rbuild_dockerfile::{LineRange, Parsed, SourceFile, Span};
+use rbuild_dockerfile::{Diagnostic, LineRange, Parsed, SourceFile, Span};
 use rbuild_frontend::Severity;
 use rbuild_progress::{Event, Sink, WarningNote};
 
@@ -47,21 +47,41 @@ impl Places {
 
     /// Fails with the first error of the parser, if there is one; tells of its warnings.
     pub(crate) fn check_parsed(&self, parsed: &Parsed, sink: &dyn Sink) -> Result<()> {
-        if let Some(found) = parsed.first_error() {
-            let mut error = BuildError::build(found.full_message());
-            if found.lines.first > 0 {
-                let span = (!found.span.is_empty()).then_some(found.span);
-                error = error.at(vec![self.excerpt(found.lines, span)]);
-            }
-            return Err(match &found.help {
-                Some(help) => error.help(help.clone()),
-                None => error,
-            });
+        if let Some(first) = parsed.first_error() {
+            return Err(self.parse_error(first, parsed));
         }
         for found in &parsed.diagnostics {
             self.warn(&found.message, found.lines, sink);
         }
         Ok(())
+    }
+
+    /// The error that BuildKit would stop at, and after it the places of all others.
+    fn parse_error(&self, first: &Diagnostic, parsed: &Parsed) -> BuildError {
+        let others = parsed
+            .diagnostics
+            .iter()
+            .filter(|found| found.is_error() && *found != first);
+        let mut error = BuildError::build(first.full_message());
+        let mut excerpts = Vec::new();
+        for (at, found) in std::iter::once(first).chain(others).enumerate() {
+            if found.lines.first > 0 {
+                let span = (!found.span.is_empty()).then_some(found.span);
+                let mut excerpt = self.excerpt(found.lines, span);
+                // The message says what is wrong at the first place only.
+                excerpt.label = (at > 0).then(|| found.message.clone());
+                excerpts.push(excerpt);
+            }
+            if at > 0 {
+                error = error.help(format!(
+                    "line {} has a mistake, too: {}",
+                    found.lines.first, found.message
+                ));
+            } else if let Some(help) = &found.help {
+                error = error.help(help.clone());
+            }
+        }
+        error.at(excerpts)
     }
 
     /// The error of the frontend's findings: the first error, with all of its places.

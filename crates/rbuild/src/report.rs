@@ -159,6 +159,22 @@ impl BuildError {
         ))
     }
 
+    pub(crate) fn no_context(dir: &Path) -> BuildError {
+        let what = if dir.exists() {
+            "is not a directory"
+        } else {
+            "not found"
+        };
+        BuildError::new(
+            ErrorKind::Usage,
+            format!(
+                "unable to prepare context: path {:?} {what}",
+                dir.display().to_string()
+            ),
+        )
+        .help("name the directory that COPY and ADD read from; `rbuild --help` lists the commands")
+    }
+
     pub(crate) fn read(attempt: &str, path: &Path, source: io::Error) -> BuildError {
         let mut error = BuildError::build(format!("{attempt} {}: {source}", path.display()));
         error.source = Some(Box::new(source));
