@@ -3,7 +3,7 @@
 //! Nothing here takes a path inside the step's root; places come as descriptors from `place`.
 
 use std::ffi::CStr;
-use std::fmt::Display;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -96,14 +96,16 @@ pub(crate) fn attach_aside(mount: impl AsFd) -> rustix::io::Result<()> {
 }
 
 /// Makes an *attached* mount read-only; needs the host's `/proc` on kernels before 5.12.
-pub(crate) fn make_read_only(mount: impl AsFd, reach: Reach) -> Result<(), String> {
-    let explain = |error: &dyn Display| format!("make read-only: {error}");
-    match add_attributes(&mount, MountAttributes::READ_ONLY, reach) {
+pub(crate) fn make_read_only(mount: impl AsFd) -> io::Result<()> {
+    match add_attributes(&mount, MountAttributes::READ_ONLY, Reach::Single) {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NOSYS) => {
             let path = format!("/proc/self/fd/{}", mount.as_fd().as_raw_fd());
-            mount_remount(path, MountFlags::BIND | MountFlags::RDONLY, "")
-                .map_err(|error| explain(&error))
+            Ok(mount_remount(
+                path,
+                MountFlags::BIND | MountFlags::RDONLY,
+                "",
+            )?)
         }
-        result => result.map_err(|error| explain(&error)),
+        result => result,
     }
 }

@@ -56,12 +56,12 @@ impl Memory {
         self.bind(&name)
     }
 
-    /// Makes an empty directory, read by everybody, and returns a detached mount of it.
+    /// Makes an empty directory that everybody may read.
     pub(crate) fn directory(&mut self) -> Result<OwnedFd, Failure> {
         let name = format!("dir{}", self.files);
         self.files += 1;
         mkdirat(&self.top, &name, Mode::from_raw_mode(0o755)).during(STAGE, &name)?;
-        self.bind(&name)
+        place::open_name(self.top.as_fd(), name.as_ref()).during(STAGE, &name)
     }
 
     /// Clones the mount at one name.

@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rbuild_sys::mount::{MountAttributes, Reach, add_attributes};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
@@ -40,7 +39,6 @@ struct Pending {
 pub(crate) fn mount(spec: &StepSpec, rung: Rung) -> Result<OwnedFd, Failure> {
     let mut memory = Memory::new()?;
     let empty = memory.directory()?;
-    add_attributes(&empty, MountAttributes::READ_ONLY, Reach::Single).ok();
     let mut pending = own_files(spec, rung, &mut memory)?;
     let mut wanted: Vec<&MountSpec> = spec.mounts.iter().collect();
     wanted.sort_by_key(|mount| depth(&mount.target));
@@ -295,8 +293,7 @@ impl Pending {
         }
         attach(&self.mount, &place).during(STAGE, &subject)?;
         if self.read_only {
-            make_read_only(&self.mount, Reach::Single)
-                .map_err(|detail| setup(STAGE, format!("{subject}: {detail}")))?;
+            make_read_only(&self.mount).during(STAGE, &subject)?;
         }
         Ok(())
     }

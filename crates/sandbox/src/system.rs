@@ -3,10 +3,11 @@
 //! All are mounts of our own, made before any of the image's code runs; device nodes are made on our own
 //! tmpfs, or cloned from the host after their numbers were checked by descriptor.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rbuild_sys::mount::Reach;
+use rbuild_sys::mount::{MountAttributes, Reach, add_attributes};
 use rustix::fs::{
     FileType, Mode, OFlags, fstat, major, makedev, minor, mkdirat, mknodat, open, symlinkat,
 };
@@ -195,7 +196,7 @@ impl System<'_> {
 
     /// Mounts `/sys`, read-only; a clone of the host's where a fresh one is refused.
     ///
-    /// `None` in a user namespace on kernels that cannot make all of the clone read-only: then it is empty.
+    /// `None` where neither can be had, in a user namespace on kernels before 5.12: it stays empty then.
     fn mount_sys(&self) -> Result<Option<OwnedFd>, Failure> {
         const STAGE: &str = "mount /sys";
         let place = self.place("/sys")?;
@@ -208,27 +209,16 @@ impl System<'_> {
             true => Err(Errno::PERM),
             false => filesystem(c"sysfs", &[], inert() | read_only),
         };
-        let sys = match fresh {
-            Ok(sys) => {
-                attach(&sys, &place).during(STAGE, "attach")?;
-                sys
-            }
-            Err(_) => {
-                let host = open(
-                    "/sys",
-                    OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                    Mode::empty(),
-                )
-                .during(STAGE, "the host's")?;
-                // All or nothing: parts that the host hides by mounts upon them must stay hidden.
-                let clone = clone_of(&host, Depth::Recursive).during(STAGE, "clone the host's")?;
-                attach(&clone, &place).during(STAGE, "attach")?;
-                make_read_only(&clone, Reach::Recursive).map_err(|detail| setup(STAGE, detail))?;
-                return Ok(Some(clone));
-            }
-        };
-        self.mount_cgroup(&sys, read_only);
-        Ok(Some(sys))
+        if let Ok(sys) = fresh {
+            attach(&sys, &place).during(STAGE, "attach")?;
+            self.mount_cgroup(&sys, read_only);
+            return Ok(Some(sys));
+        }
+        let sys = host_sys().during(STAGE, "clone the host's")?;
+        if let Some(sys) = &sys {
+            attach(sys, &place).during(STAGE, "attach")?;
+        }
+        Ok(sys)
     }
 
     /// Mounts the cgroup2 hierarchy as the step's namespace shows it, where the host uses that.
@@ -257,10 +247,9 @@ impl System<'_> {
         let null = place::open_name(dev.as_fd(), "null".as_ref()).during(STAGE, "/dev/null")?;
         for path in READ_ONLY_PROC {
             if let Some(place) = find(proc, path)? {
-                let clone = clone_of(&place, Depth::Recursive).during(STAGE, path)?;
+                let clone = clone_of(&place, Depth::Single).during(STAGE, path)?;
                 attach(&clone, &place).during(STAGE, path)?;
-                make_read_only(&clone, Reach::Recursive)
-                    .map_err(|detail| setup(STAGE, format!("{path}: {detail}")))?;
+                make_read_only(&clone).during(STAGE, path)?;
             }
         }
         let proc_paths = MASKED_PROC.iter().map(|path| (Some(proc), path));
@@ -270,13 +259,31 @@ impl System<'_> {
             let Some(place) = find(top, path)? else {
                 continue;
             };
-            let cover = match Kind::of(&place).during(STAGE, path)? {
-                Kind::Directory => clone_of(self.empty, Depth::Single),
-                Kind::File => clone_of(&null, Depth::Single),
+            let kind = Kind::of(&place).during(STAGE, path)?;
+            let source = match kind {
+                Kind::Directory => self.empty,
+                Kind::File => &null,
             };
-            attach(cover.during(STAGE, path)?, &place).during(STAGE, path)?;
+            let cover = clone_of(source, Depth::Single).during(STAGE, path)?;
+            attach(&cover, &place).during(STAGE, path)?;
+            if kind == Kind::Directory {
+                make_read_only(&cover).during(STAGE, path)?;
+            }
         }
         Ok(())
+    }
+}
+
+/// Clones the host's `/sys` with all that is mounted in it, read-only; `None` on kernels before 5.12.
+///
+/// All or nothing: what the host hides by mounts upon it must stay hidden, and each of them must be read-only.
+fn host_sys() -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let clone = clone_of(&open("/sys", flags, Mode::empty())?, Depth::Recursive)?;
+    match add_attributes(&clone, MountAttributes::READ_ONLY, Reach::Recursive) {
+        Ok(()) => Ok(Some(clone)),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOSYS) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,6 +7,7 @@ use rbuild_sandbox::{MountSource, Security, StepExit};
 
 use crate::Test;
 use crate::bed::{Bed, mount};
+use crate::old;
 use crate::step::chmod;
 
 pub const TESTS: &[Test] = &[
@@ -144,7 +145,8 @@ fn insecure_hides_nothing(bed: &Bed) {
     spec.security = Security::Insecure;
     let text = bed.text(&spec);
     assert!(text.starts_with("mounted\n"), "{text}");
-    assert_eq!(text.contains("Seccomp:\t0"), bed.has_many_ids(), "{text}");
+    let filtered = !bed.has_many_ids() || old::is_old();
+    assert_eq!(text.contains("Seccomp:\t2"), filtered, "{text}");
 }
 
 fn descriptors_of_the_engine_do_not_leak(bed: &Bed) {
@@ -218,8 +220,7 @@ fn own_binary_cannot_be_overwritten(bed: &Bed) {
         }
     }
     let text = bed.text(&spec);
-    assert!(
-        text.starts_with("refused\n") && text.contains("RDONLY"),
-        "{text}"
-    );
+    assert!(text.starts_with("refused\n"), "{text}");
+    // Older kernels cannot make the mount; the sealed copy in memory refuses by itself.
+    assert!(text.contains("RDONLY") || old::is_old(), "{text}");
 }
