@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use rayon::prelude::*;
 use rbuild_layer::{Compression, LayerId};
 use rbuild_oci::{
-    Compression as Format, Descriptor, DiffId, Digest, ImageConfig, Index, Manifest, MediaType,
-    Platform, Reference, media_type,
+    Compression as Format, Descriptor, Digest, ImageConfig, Index, Manifest, MediaType, Platform,
+    Reference, media_type,
 };
 use rbuild_progress::Meter;
 
@@ -185,7 +184,10 @@ fn with_working_family(options: &ImageOptions) -> ImageOptions {
     options
 }
 
-/// Brings every layer into the form asked for, in parallel.
+/// Brings every layer into the form asked for, one after the other.
+///
+/// The blocks of one layer are compressed on all cores. Several layers must not be handed to the
+/// same pool: its threads would all wait for blocks that nobody is left to compress.
 fn layers_of(
     image: &ImageToExport,
     options: &ImageOptions,
@@ -199,16 +201,12 @@ fn layers_of(
             layers: image.layers.len(),
         });
     }
-    let positions: Vec<(usize, &LayerId, &DiffId)> = image
+    image
         .layers
         .iter()
         .zip(diff_ids)
         .enumerate()
-        .map(|(i, (layer, diff))| (i, layer, diff))
-        .collect();
-    positions
-        .into_par_iter()
-        .map(|(position, layer, diff_id)| {
+        .map(|(position, (layer, diff_id))| {
             cx.cancel.check()?;
             let descriptor = layer_blob(layer, options, cx)?;
             let found = cx.layers.diff_id(layer, cx.cancel)?;

@@ -23,7 +23,7 @@ use crate::test::Tally;
 
 const WORKERS: usize = 2;
 /// Long enough for a package install, short enough to notice a hang.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Builds every case and compares.
 pub fn compare(corpus: &Path, binary: &Path, options: &Options) -> Result<Tally> {
