@@ -2,8 +2,8 @@
 //!
 //! Makes a store in a temporary directory of the current one (give it a real disk), then commits a
 //! file of one GiB, half of it random, compresses it, unpacks it, and handles an index of 100 000
-//! entries. With the name of a tar as argument it tells instead whether the archive is written
-//! again byte for byte, as archives of BuildKit and Go should be.
+//! entries. With `again TAR` it tells instead whether an archive is written again byte for byte, as
+//! those of BuildKit should be; with `levels TAR` how levels of compression compare on it.
 
 use std::error::Error;
 use std::fs::File;
@@ -28,9 +28,11 @@ fn main() -> Outcome<()> {
     let dir = tempfile::tempdir_in(".")?;
     let store = Arc::new(Store::open(&dir.path().join("store"))?);
     let layers = LayerStore::new(store, Arc::new(InPlace::root()), Arc::new(NoFetch));
-    match std::env::args_os().nth(1) {
-        Some(tar) => again(&layers, Path::new(&tar)),
-        None => {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["again", tar] => again(&layers, Path::new(tar)),
+        ["levels", tar] => levels(&layers, Path::new(tar)),
+        _ => {
             large(&layers, dir.path())?;
             many(&layers)
         }
@@ -183,6 +185,26 @@ fn many(layers: &LayerStore) -> Outcome<()> {
         Ok(())
     })?;
     timed("unpack them", || Ok(layers.lowers(&[layer], &cancel)?))?;
+    Ok(())
+}
+
+/// Compresses a tar at several levels.
+fn levels(layers: &LayerStore, path: &Path) -> Outcome<()> {
+    let cancel = CancelToken::new();
+    let bytes = std::fs::read(path)?;
+    let size = bytes.len() as f64;
+    let kind = Kind::Fifo;
+    let entry = Entry::new("tar", kind, 0o644, Mtime::default());
+    let entries = vec![NewEntry::inline(entry, bytes)];
+    let layer = layers.commit_files(NewLayer { entries }, &cancel)?;
+    let gzip = (1..=6).map(|level| Compression::Gzip { level });
+    let zstd = (1..=5).map(|level| Compression::Zstd { level });
+    for compression in gzip.chain(zstd) {
+        let (start, cpu) = (Instant::now(), cpu_ticks());
+        let twin = layers.compressed(&layer, compression, &cancel)?;
+        let what = format!("{compression}, ratio {:.3}", twin.size as f64 / size);
+        say(&what, start.elapsed(), cpu);
+    }
     Ok(())
 }
 

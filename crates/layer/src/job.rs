@@ -15,15 +15,16 @@ use crate::{Error, OverlayNamespace, Result, tree};
 /// One piece of work on a tree form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TreeJob {
-    /// Makes a tree from a layer's tar in an empty directory.
+    /// Makes a tree from a layer's tar in an empty directory, which holds rubbish if that fails.
     ///
-    /// Descriptors: the blob to read; where the encoded index goes.
+    /// Descriptors: the blob to read; where the encoded index goes; if there is a third one, an
+    /// encoded index whose times count instead of the tar's.
     Unpack {
         /// The directory.
         root: PathBuf,
         /// How the blob is compressed.
         format: Format,
-        /// What the uncompressed bytes must be; nothing is left in `root` if they are not.
+        /// What the uncompressed bytes must be.
         expected: Option<DiffId>,
         /// How the tree is to be made.
         site: Site,

@@ -13,13 +13,15 @@ mod verify;
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_oci::{ChainId, Descriptor};
 use rbuild_progress::CancelToken;
-use rbuild_store::{Object, Store, Table};
+use rbuild_store::{Object, Store, Table, TreeDelete};
 
-use crate::{Error, LayerId, LayerIndex, LayerInfo, Result, TreeWork, View, ViewLayer};
+use crate::{Error, LayerId, LayerIndex, LayerInfo, Result, TreeJob, TreeWork, View, ViewLayer};
 
 pub use active::ActiveLayer;
 pub use pull::PulledLayer;
@@ -96,7 +98,10 @@ struct Inner {
 
 impl LayerStore {
     /// The layers of `store`. Does no I/O.
+    ///
+    /// From now on the store deletes through `work` what this process may not delete itself.
     pub fn new(store: Arc<Store>, work: Arc<dyn TreeWork>, fetch: Arc<dyn Fetch>) -> Self {
+        store.use_tree_delete(Arc::new(JobDelete(Arc::clone(&work))));
         let inner = Inner {
             store,
             work,
@@ -268,6 +273,23 @@ impl LayerStore {
         if let Some(report) = &self.report {
             report.bytes(activity, name, current, total);
         }
+    }
+}
+
+/// Deletes directories of the store by jobs.
+struct JobDelete(Arc<dyn TreeWork>);
+
+impl TreeDelete for JobDelete {
+    fn delete_tree(&self, path: &Path) -> io::Result<()> {
+        let job = TreeJob::Delete {
+            path: path.to_owned(),
+        };
+        // Not cancelled with the build: what a cancelled build leaves must go too.
+        let cancel = CancelToken::try_new()?;
+        self.0
+            .run(&job, &[], &cancel)
+            .map(drop)
+            .map_err(io::Error::other)
     }
 }
 

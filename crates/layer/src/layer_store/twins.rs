@@ -1,8 +1,8 @@
 //! A layer's tar and its compressed twins: diff id, blobs for export, streams.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 
-use rbuild_oci::{Descriptor, DiffId, DigestWriter};
+use rbuild_oci::{Descriptor, DiffId, Digest, DigestWriter};
 use rbuild_progress::{CancelReader, CancelToken};
 
 use super::bytes::Wanted;
@@ -41,20 +41,14 @@ impl LayerStore {
         cancel: &CancelToken,
     ) -> Result<()> {
         let info = self.info(layer)?;
-        let (diff_id, _) = match info
+        if let Some(blob) = info
             .blob
             .as_ref()
             .filter(|blob| self.store().has_blob(blob))
         {
-            None => self.stream(layer, Activity::Write, out, cancel)?,
-            Some(blob) => {
-                let file = self.store().open_blob(blob)?;
-                let mut input = CancelReader::new(file, cancel);
-                std::io::copy(&mut input, out)
-                    .map_err(|source| Error::io("copy", self.store().blob_path(blob), source))?;
-                return Ok(());
-            }
-        };
+            return self.copy_blob(blob, Activity::Write, out, cancel);
+        }
+        let (diff_id, _) = self.stream(layer, Activity::Write, out, cancel)?;
         if info.diff_id.is_none() {
             self.note_diff_id(layer, &diff_id, cancel)?;
         }
@@ -125,7 +119,7 @@ impl LayerStore {
         let staged = self.store().stage_file()?;
         let file = BufWriter::with_capacity(1 << 18, staged.file());
         let mut compressor = compressor(compression, DigestWriter::new(file), cancel)?;
-        let (diff_id, _) = self.stream(layer, Activity::Compress, &mut compressor, cancel)?;
+        let diff_id = self.feed_compressor(layer, &mut compressor, cancel)?;
         let wrap = |source| Error::io("write", staged.path(), source);
         let (mut file, digest, size) = compressor.finish().map_err(wrap)?.finish();
         file.flush().map_err(wrap)?;
@@ -137,6 +131,52 @@ impl LayerStore {
             info.twins.insert(compression, twin.clone());
         })?;
         Ok(twin)
+    }
+
+    /// Writes the tar of a layer to a compressor; returns its digest.
+    fn feed_compressor(
+        &self,
+        layer: &LayerId,
+        out: &mut dyn Write,
+        cancel: &CancelToken,
+    ) -> Result<DiffId> {
+        let info = self.info(layer)?;
+        // A stored tar was hashed when it came in, and compressing takes the time of both cores.
+        if let (Some(diff_id), Some(blob)) = (info.diff_id, &info.blob)
+            && self.store().has_blob(blob)
+        {
+            self.copy_blob(blob, Activity::Compress, out, cancel)?;
+            return Ok(diff_id);
+        }
+        let (diff_id, _) = self.stream(layer, Activity::Compress, out, cancel)?;
+        Ok(diff_id)
+    }
+
+    /// Copies a stored tar as it is.
+    fn copy_blob(
+        &self,
+        blob: &Digest,
+        activity: Activity,
+        out: &mut dyn Write,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let total = self.store().blob_size(blob)?;
+        let mut input = self.store().open_blob(blob)?;
+        let name = blob.to_string();
+        let wrap = |source| Error::io("copy", self.store().blob_path(blob), source);
+        let mut buffer = vec![0; 1 << 18];
+        let mut current = 0;
+        loop {
+            cancel.check()?;
+            let count = input.read(&mut buffer).map_err(wrap)?;
+            out.write_all(buffer.get(..count).unwrap_or_default())
+                .map_err(wrap)?;
+            current += count as u64;
+            self.report(activity, &name, current, Some(total));
+            if count == 0 {
+                return Ok(());
+            }
+        }
     }
 
     fn note_diff_id(&self, layer: &LayerId, diff_id: &DiffId, cancel: &CancelToken) -> Result<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rbuild_progress::{CancelReader, CancelToken};
 
-use super::create::Maker;
+use super::create::{Maker, Parents};
 use super::lists::{decode_amended, read_list};
 use crate::beneath::Root;
 use crate::job::Site;
@@ -25,7 +25,7 @@ pub(super) fn amend(
     cancel: &CancelToken,
 ) -> Result<()> {
     let items = decode_amended(&read_list(list)?)?;
-    let mut maker = Maker::new(Root::open(root)?, site, cancel);
+    let mut maker = Maker::new(Root::open(root)?, site, Parents::Finished, cancel);
     let mut bytes = CancelReader::new(BufReader::with_capacity(1 << 17, bytes), cancel);
     for item in &items {
         cancel.check()?;

@@ -11,6 +11,7 @@ use rustix::fs::{
     fchown, futimens, linkat, makedev, mkdirat, mknodat, openat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use super::delete::delete_at;
 use crate::beneath::{LastDir, Root, c_name};
@@ -23,15 +24,30 @@ use crate::{Entry, Error, Kind, Mtime, Result, xattr};
 pub(super) struct Maker<'a> {
     root: Root,
     site: Site,
+    parents: Parents,
+    /// Owner and group of what this process makes.
+    own_ids: (u32, u32),
     last: LastDir,
     cancel: &'a CancelToken,
 }
 
+/// What the directories are in which something is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parents {
+    /// Just made, without metadata yet: nothing inherits a group from them.
+    Fresh,
+    /// Perhaps with their set-group-id bit.
+    Finished,
+}
+
 impl<'a> Maker<'a> {
-    pub(super) fn new(root: Root, site: Site, cancel: &'a CancelToken) -> Self {
+    pub(super) fn new(root: Root, site: Site, parents: Parents, cancel: &'a CancelToken) -> Self {
+        let own_ids = (geteuid().as_raw(), getegid().as_raw());
         Self {
             root,
             site,
+            parents,
+            own_ids,
             last: LastDir::default(),
             cancel,
         }
@@ -71,7 +87,7 @@ impl<'a> Maker<'a> {
     pub(super) fn finish_open(&self, fd: impl AsFd, entry: &Entry) -> Result<()> {
         let set = || -> io::Result<()> {
             // Owner first: changing it clears the set-id bits and file capabilities.
-            if self.site.ids == Ids::All {
+            if self.site.ids == Ids::All && !self.is_born_with_owner(entry) {
                 let (uid, gid) = owner(entry);
                 fchown(&fd, uid, gid)?;
             }
@@ -83,6 +99,13 @@ impl<'a> Maker<'a> {
             Ok(futimens(&fd, &times(entry.mtime))?)
         };
         set().map_err(|source| Error::io("set metadata of", to_path(&entry.path), source))
+    }
+
+    /// Whether a file that was just made has its owner already, as most files of most layers do.
+    fn is_born_with_owner(&self, entry: &Entry) -> bool {
+        self.parents == Parents::Fresh
+            && (entry.uid, entry.gid) == self.own_ids
+            && !entry.kind.is_dir()
     }
 
     /// Opens a directory that was made and gives it its metadata.

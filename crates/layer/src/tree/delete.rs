@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use rbuild_progress::CancelToken;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat,
+};
 use rustix::io::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::{Error, Result};
@@ -43,43 +45,81 @@ fn open<P: rustix::path::Arg>(dir: impl AsFd, name: P) -> rustix::io::Result<Own
     openat(dir, name, flags, Mode::empty())
 }
 
-/// Empties a directory. Keeps its own stack: depth is the caller's data, not the thread's.
+/// Most directories that are open at once, one below the other.
+const MAX_OPEN: usize = 64;
+
+/// Empties a directory of any depth.
+///
+/// A step can make a tree deeper than descriptors or the stack allow. What lies deeper than
+/// `MAX_OPEN` is moved up to the top, one directory at a time, and emptied there.
 fn empty(top: &OwnedFd, cancel: &CancelToken) -> Result<()> {
     let wrap = |errno: Errno| Error::io("remove", "a directory of a tree", errno.into());
-    let mut stack = vec![(
-        Level::of(
-            top.try_clone()
-                .map_err(|source| Error::io("duplicate", "descriptor", source))?,
-        )
-        .map_err(wrap)?,
-        None::<std::ffi::CString>,
-    )];
-    while let Some((level, _)) = stack.last_mut() {
-        cancel.check()?;
-        match level.next().map_err(wrap)? {
-            Some((name, kind)) => {
-                if kind != FileType::Directory {
-                    match unlinkat(&level.fd, &name, AtFlags::empty()) {
-                        Ok(()) | Err(Errno::NOENT) => continue,
-                        Err(Errno::ISDIR) => {}
-                        Err(errno) => return Err(wrap(errno)),
-                    }
-                }
-                // An empty directory needs no permission of its own to be removed.
-                if unlinkat(&level.fd, &name, AtFlags::REMOVEDIR).is_ok() {
-                    continue;
-                }
-                let fd = open_for_removal(level.fd.as_fd(), &name).map_err(wrap)?;
-                stack.push((Level::of(fd).map_err(wrap)?, Some(name)));
-            }
-            None => {
-                let name = stack.pop().and_then(|(_, name)| name);
-                if let (Some(name), Some((above, _))) = (name, stack.last()) {
-                    unlinkat(&above.fd, &name, AtFlags::REMOVEDIR).map_err(wrap)?;
-                }
-            }
+    let copy = || {
+        top.try_clone()
+            .map_err(|source| Error::io("duplicate", "descriptor", source))
+    };
+    let mut moved = 0u64;
+    loop {
+        let before = moved;
+        let level = Level::of(copy()?, None).map_err(wrap)?;
+        let mut stack = vec![level];
+        while let Some(level) = stack.pop() {
+            cancel.check()?;
+            step(level, &mut stack, top, &mut moved).map_err(wrap)?;
+        }
+        // The listing of the top may have missed what was moved there meanwhile.
+        if moved == before {
+            return Ok(());
         }
     }
+}
+
+/// Takes the next entry of a directory away; puts the directory back unless it was empty.
+fn step(
+    mut level: Level,
+    stack: &mut Vec<Level>,
+    top: &OwnedFd,
+    moved: &mut u64,
+) -> rustix::io::Result<()> {
+    let Some((name, kind)) = level.next()? else {
+        return match (&level.name, stack.last()) {
+            (Some(name), Some(above)) => unlinkat(&above.fd, name, AtFlags::REMOVEDIR),
+            _ => Ok(()),
+        };
+    };
+    if kind != FileType::Directory {
+        match unlinkat(&level.fd, &name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {
+                stack.push(level);
+                return Ok(());
+            }
+            // Not all file systems tell the kind in the listing.
+            Err(Errno::ISDIR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    // An empty directory needs no permission of its own to be removed.
+    let is_gone = unlinkat(&level.fd, &name, AtFlags::REMOVEDIR).is_ok();
+    if is_gone {
+        stack.push(level);
+        return Ok(());
+    }
+    if stack.len() < MAX_OPEN {
+        let fd = open_for_removal(level.fd.as_fd(), &name)?;
+        stack.push(level);
+        stack.push(Level::of(fd, Some(name))?);
+        return Ok(());
+    }
+    loop {
+        *moved += 1;
+        let up = format!(".moved-up-{moved}");
+        match renameat_with(&level.fd, &name, top, &up, RenameFlags::NOREPLACE) {
+            Ok(()) => break,
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    stack.push(level);
     Ok(())
 }
 
@@ -95,20 +135,22 @@ fn open_for_removal(dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Owne
     }
 }
 
+/// A directory that is being emptied, and its name in the one above.
 struct Level {
     fd: OwnedFd,
     dir: Dir,
+    name: Option<CString>,
 }
 
 impl Level {
-    fn of(fd: OwnedFd) -> rustix::io::Result<Self> {
+    fn of(fd: OwnedFd, name: Option<CString>) -> rustix::io::Result<Self> {
         let dir = Dir::read_from(&fd)?;
         // Deleting needs write and search permission on the directory itself.
         rustix::fs::fchmod(&fd, Mode::RWXU).ok();
-        Ok(Self { fd, dir })
+        Ok(Self { fd, dir, name })
     }
 
-    fn next(&mut self) -> rustix::io::Result<Option<(std::ffi::CString, FileType)>> {
+    fn next(&mut self) -> rustix::io::Result<Option<(CString, FileType)>> {
         for entry in self.dir.by_ref() {
             let entry = entry?;
             if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
@@ -157,6 +199,24 @@ mod tests {
         symlink(&canary, &top).unwrap();
         delete(&top, &cancel).unwrap();
         assert!(canary.join("f").exists() && !top.is_symlink());
+    }
+
+    #[test]
+    fn depth_has_no_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        fs::create_dir(&top).unwrap();
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+        let mut at = openat(CWD, &top, flags, Mode::empty()).unwrap();
+        // Beyond PATH_MAX: only reachable step by step.
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&at, "dir", Mode::RWXU).unwrap();
+            rustix::fs::mkdirat(&at, "side", Mode::empty()).unwrap();
+            at = openat(&at, "dir", flags, Mode::empty()).unwrap();
+        }
+        drop(at);
+        delete(&top, &CancelToken::new()).unwrap();
+        assert!(!top.exists());
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::beneath::Root;
 use crate::path::to_path;
 use crate::{ContentDigest, Error, Result};
 
-/// Bytes read at once.
-const BUFFER: usize = 256 * 1024;
+/// Bytes read at once: little enough to come from the heap, not from fresh pages for each file.
+const BUFFER: usize = 64 * 1024;
 
 /// Hashes the regular files of a list.
 pub(super) fn hash(root: &Path, paths: File, out: File, cancel: &CancelToken) -> Result<()> {

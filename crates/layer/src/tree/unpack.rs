@@ -7,7 +7,7 @@ use std::path::Path;
 use rbuild_oci::DiffId;
 use rbuild_progress::CancelToken;
 
-use super::create::Maker;
+use super::create::{Maker, Parents};
 use super::lists::{read_list, write_list};
 use crate::archive_index::{Effect, Offset};
 use crate::beneath::Root;
@@ -40,7 +40,7 @@ pub(super) fn unpack(
         .map(|file| LayerIndex::decode(&read_list(file)?))
         .transpose()?;
     let mut keeper = TreeKeeper {
-        maker: Maker::new(Root::open(plan.root)?, plan.site, cancel),
+        maker: Maker::new(Root::open(plan.root)?, plan.site, Parents::Fresh, cancel),
         open: None,
         known,
     };

@@ -206,3 +206,55 @@ fn trees_of_one_namespace_are_not_used_in_the_other() {
     assert_ne!(others, lowers);
     assert_eq!(bench.layers.info(&layer).unwrap().trees.len(), 2);
 }
+
+#[test]
+fn the_same_work_is_done_once_by_many() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let bench = Bench::new(Way::InPlace);
+    let low = bench.pull(
+        None,
+        &TarMaker::default().file("a", "1").finish(),
+        Compression::GZIP,
+    );
+    let tar = TarMaker::default().file("b", "2").finish();
+    let top = bench.pull(Some(low.chain), &tar, Compression::GZIP);
+    let made = bench.commit(vec![file("c", "3")]);
+    let stacks = [vec![low.id, top.id, made], vec![top.id, low.id, made]];
+    let work = |at: usize| {
+        let stack = &stacks[at % 2];
+        let lowers = bench.layers.lowers(stack, &bench.cancel).unwrap();
+        assert_eq!(lowers.len(), 3);
+        let twin = bench
+            .layers
+            .compressed(&made, Compression::ZSTD, &bench.cancel);
+        twin.unwrap()
+    };
+    let twins: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|at| scope.spawn(move || work(at))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert!(twins.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(bench.layers.store().trees().unwrap().len(), 3);
+}
+
+#[test]
+fn an_upper_of_any_depth_is_removed() {
+    let bench = Bench::new(Way::Forked);
+    let active = bench.layers.prepare().unwrap();
+    let upper = active.upper().to_owned();
+    let flags = rustix::fs::OFlags::DIRECTORY;
+    let mut at = rustix::fs::open(&upper, flags, rustix::fs::Mode::empty()).unwrap();
+    // Too deep for paths, for descriptors and for recursion.
+    for _ in 0..3000 {
+        rustix::fs::mkdirat(&at, "deep", rustix::fs::Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, "deep", flags, rustix::fs::Mode::empty()).unwrap();
+    }
+    drop(at);
+    drop(active);
+    assert!(!upper.exists());
+}
