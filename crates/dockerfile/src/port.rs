@@ -79,8 +79,9 @@ pub fn parse_port(text: &str) -> Result<Vec<String>, PortError> {
         .collect())
 }
 
-/// Splits address, host port and container port; the address may hold colons.
-fn split_address(text: &str) -> (&str, &str, &str) {
+/// Splits address, host port and container port with its protocol; the first two may be empty, and
+/// the address may hold colons.
+pub fn split_address(text: &str) -> (&str, &str, &str) {
     match text.rsplit_once(':') {
         None => ("", "", text),
         Some((before, container)) => match before.rsplit_once(':') {

@@ -1,9 +1,7 @@
 //! EXPOSE: ports that a container listens on; host parts are checked and left out.
 
-use std::net::IpAddr;
-
 use rbuild_dockerfile::instruction::ExposeInstruction;
-use rbuild_dockerfile::quote::go_quote;
+use rbuild_dockerfile::port::{parse_port, split_address};
 
 use super::Outcome;
 use super::stage::StageCx;
@@ -23,7 +21,7 @@ pub(super) fn lower(
     let mut ports = Vec::new();
     for text in &texts {
         let found = parse_port(text)
-            .map_err(|message| Diagnostic::error(Code::InvalidPort, command.span, message))?;
+            .map_err(|e| Diagnostic::error(Code::InvalidPort, command.span, e.to_string()))?;
         warn(stage, command, text);
         ports.extend(found);
     }
@@ -33,7 +31,7 @@ pub(super) fn lower(
 }
 
 fn warn(stage: &mut StageCx<'_, '_>, command: &Command<'_>, text: &str) {
-    let (address, host, container) = split(text);
+    let (address, host, container) = split_address(text);
     let protocol = container
         .split_once('/')
         .map_or("", |(_, protocol)| protocol);
@@ -53,82 +51,11 @@ fn warn(stage: &mut StageCx<'_, '_>, command: &Command<'_>, text: &str) {
     }
 }
 
-/// Reads `[ip:][hostport:]port[-port][/protocol]`; one entry `port/protocol` for each port.
-fn parse_port(text: &str) -> Result<Vec<String>, String> {
-    let invalid = |why: &str| format!("invalid port: {}: {why}", go_quote(text));
-    let (address, host, container) = split(text);
-    let (range, protocol) = match container.split_once('/') {
-        Some((range, "" | "tcp")) => (range, "tcp".to_owned()),
-        Some((range, protocol)) => (range, protocol.to_lowercase()),
-        None => (container, "tcp".to_owned()),
-    };
-    if range.is_empty() {
-        return Err(invalid("no port specified"));
-    }
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(invalid(&format!("invalid proto: {protocol}")));
-    }
-    check_address(&address)?;
-    let (first, last) =
-        parse_range(range).ok_or_else(|| format!("invalid containerPort: {range}"))?;
-    check_host(host, range, last - first)?;
-    Ok((first..=last)
-        .map(|port| format!("{port}/{protocol}"))
-        .collect())
-}
-
-/// Address, host port and container port; the address may hold colons itself.
-fn split(text: &str) -> (String, &str, &str) {
-    let Some((before, container)) = text.rsplit_once(':') else {
-        return (String::new(), "", text);
-    };
-    match before.rsplit_once(':') {
-        Some((address, host)) => (address.to_owned(), host, container),
-        None => (String::new(), before, container),
-    }
-}
-
-fn check_address(address: &str) -> Result<(), String> {
-    let plain = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(address);
-    if address.is_empty() || plain.parse::<IpAddr>().is_ok() {
-        return Ok(());
-    }
-    Err(format!("invalid IP address: {address}"))
-}
-
-fn check_host(host: &str, container: &str, size: u16) -> Result<(), String> {
-    if host.is_empty() {
-        return Ok(());
-    }
-    let (first, last) = parse_range(host).ok_or_else(|| format!("invalid hostPort: {host}"))?;
-    // One container port may be published on any of a range of host ports.
-    if last - first == size || size == 0 {
-        return Ok(());
-    }
-    Err(format!(
-        "invalid ranges specified for container and host Ports: {container} and {host}"
-    ))
-}
-
-fn parse_range(text: &str) -> Option<(u16, u16)> {
-    let number = |text: &str| -> Option<u16> {
-        text.bytes()
-            .all(|b| b.is_ascii_digit())
-            .then(|| text.parse().ok())?
-    };
-    let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (number(first)?, number(last)?),
-        None => (number(text)?, number(text)?),
-    };
-    (first <= last).then_some((first, last))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::parse_port;
+    fn parse_port(text: &str) -> Result<Vec<String>, String> {
+        super::parse_port(text).map_err(|e| e.to_string())
+    }
 
     #[test]
     fn ports_and_ranges() {
