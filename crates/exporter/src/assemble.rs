@@ -95,7 +95,8 @@ impl Assembled {
 /// Makes the documents of `images` and puts them into the store, with all their layers as asked for.
 ///
 /// Several images are put under an index. Layers that were pulled stay as they came unless
-/// `options.force_compression`. Runs on the rayon pool; reports as BuildKit does.
+/// `options.force_compression`. Blocks are compressed on the rayon pool, so it must not be
+/// called from there; reports as BuildKit does.
 ///
 /// Errors: [`Error::LayerCount`], [`Error::LayerContent`], [`Error::Output`] for annotations without a
 /// place.

@@ -163,7 +163,7 @@ fn check_diff_id(diff_id: &DiffId, blob: &Descriptor, cx: &Context<'_>) -> Resul
     }
     let path = cx.store.blob_path(&blob.digest);
     let file = cx.store.open_blob(&blob.digest)?;
-    let mut reader = rootfs::uncompressed(CancelReader::new(file, cx.cancel))
+    let mut reader = rbuild_layer::uncompressed(CancelReader::new(file, cx.cancel))
         .map_err(Error::at("read", &path))?;
     let mut writer = DigestWriter::new(io::sink());
     io::copy(&mut reader, &mut writer).map_err(Error::at("uncompress", &path))?;

@@ -11,6 +11,7 @@
 mod archive_index;
 mod beneath;
 mod chunks;
+mod coding;
 mod compress;
 mod compression;
 mod decompress;
@@ -38,6 +39,7 @@ mod view;
 mod whiteout;
 mod xattr;
 
+pub use coding::{Coding, uncompressed};
 pub use compression::{Compression, NotACompression};
 pub use entry::{Entry, Kind, Mtime, Xattrs};
 pub use error::{Error, Result};

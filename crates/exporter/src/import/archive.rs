@@ -82,7 +82,7 @@ impl TarFiles {
 
 fn uncompress(file: File, path: &Path, cx: &Context<'_>) -> Result<StagedFile> {
     let staged = cx.store.stage_file()?;
-    let mut reader = super::rootfs::uncompressed(CancelReader::new(file, cx.cancel))
+    let mut reader = rbuild_layer::uncompressed(CancelReader::new(file, cx.cancel))
         .map_err(Error::at("read", path))?;
     let mut out = io::BufWriter::with_capacity(256 * 1024, staged.file());
     io::copy(&mut reader, &mut out)

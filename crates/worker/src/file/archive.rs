@@ -5,13 +5,13 @@
 //! `..` nor a link, planted by the archive or already there, leads out of it.
 
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use rbuild_graph::CopyAction;
 use rbuild_layer::{
     Archive, ByteSource, ContentDigest, FileView, Follow, Node, NodeKind, TarEntry, TarKind,
-    clean_path, path, resolve,
+    clean_path, path, resolve, uncompressed,
 };
 use rbuild_progress::CancelReader;
 use rbuild_store::StagedFile;
@@ -40,7 +40,7 @@ struct Extent {
 pub(super) fn read(from: &From<'_>, file: &[u8]) -> Result<Option<Unpacked>> {
     let name = format!("/{}", String::from_utf8_lossy(file));
     let input = CancelReader::new(from.view.open(file)?, from.cancel);
-    let Ok(stream) = decompressed(input) else {
+    let Ok(stream) = uncompressed(input) else {
         return Ok(None);
     };
     let mut archive = Archive::new(stream);
@@ -103,23 +103,6 @@ fn keep_body(
         start,
         size,
         content: hasher.finalize().into(),
-    })
-}
-
-/// The bytes of a plain, gzip, bzip2, xz or zstd file, told by its first bytes.
-fn decompressed(mut input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
-    let mut magic = Vec::with_capacity(6);
-    (&mut input).take(6).read_to_end(&mut magic)?;
-    let kind = magic.clone();
-    let whole = BufReader::with_capacity(128 * 1024, Cursor::new(magic).chain(input));
-    Ok(match kind.as_slice() {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-        [b'B', b'Z', b'h', ..] => Box::new(bzip2::bufread::MultiBzDecoder::new(whole)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(whole))
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
-        _ => Box::new(whole),
     })
 }
 
