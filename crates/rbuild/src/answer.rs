@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_exporter::{Choice, Context, Source, import};
+use rbuild_exporter::{Choice, Source, import};
 use rbuild_frontend::{ImageAnswer, ImagePlace, ImageQuestion, Known, Question};
 use rbuild_graph::ImageOrigin;
 use rbuild_layer::LayerId;
@@ -170,14 +170,7 @@ impl<'a> Answers<'a> {
                 platform: Some(question.platform.clone()),
             },
         };
-        let cx = Context {
-            layers: self.engine.layers(),
-            store: self.engine.store(),
-            sink,
-            vertex: key,
-            cancel,
-        };
-        let found = import(&source, &cx)?;
+        let found = import(&source, &self.engine.context((sink, key, cancel)))?;
         let config = ImageConfig::from_bytes(&found.config).map_err(BuildError::decode)?;
         let answer = ImageAnswer {
             manifest: found

@@ -1,6 +1,6 @@
 //! What happens to a finished image: kept in the store, named, written to the outputs.
 
-use rbuild_exporter::{Context, Export, ExportSpec, ImageToExport, export};
+use rbuild_exporter::{Export, ExportSpec, ImageToExport, export};
 use rbuild_frontend::Plan;
 use rbuild_oci::{Digest, Reference};
 use rbuild_progress::{CancelToken, Event, Sink, StatusUpdate, VertexKey};
@@ -20,7 +20,6 @@ pub(crate) fn deliver(
     images: impl Iterator<Item = Result<BuiltImage>>,
     (plan, sink, cancel): (&Plan, &dyn Sink, &CancelToken),
 ) -> Result<Outcome> {
-    refuse_push(&request.outputs)?;
     let mut names = request.tags.clone();
     for spec in &request.outputs {
         if matches!(spec.export, Export::Image(_)) {
@@ -50,14 +49,7 @@ pub(crate) fn deliver(
         exports.push(announced(sink, spec.export.vertex_name(), |key| {
             let mut spec = spec.clone();
             spec.epoch = plan.source_epoch;
-            let cx = Context {
-                layers: engine.layers(),
-                store: engine.store(),
-                sink,
-                vertex: key,
-                cancel,
-            };
-            export(&spec, &exportable, &cx)
+            export(&spec, &exportable, &engine.context((sink, key, cancel)))
         })?);
     }
     Ok(Outcome {
@@ -99,7 +91,9 @@ fn keep(
     Ok(first)
 }
 
-fn refuse_push(outputs: &[ExportSpec]) -> Result<()> {
+/// Refuses outputs that cannot be written, before anything is built in vain.
+pub(crate) fn check(outputs: &[ExportSpec]) -> Result<()> {
+    ExportSpec::check_all(outputs)?;
     let pushes = outputs
         .iter()
         .any(|spec| matches!(&spec.export, Export::Image(image) if image.push));

@@ -9,7 +9,7 @@ use rbuild_graph::{ExecMount, ExecMountKind, Sharing};
 use rbuild_layer::{FileView, NodeKind, path};
 use rbuild_sandbox::MountSource;
 use rbuild_solver::OpContext;
-use rbuild_source::{Selection, select_path, tree_content};
+use rbuild_source::{Selection, content_of, select_path};
 
 use super::StepMounts;
 use crate::{Error, LocalWorker, Output, Result};
@@ -35,24 +35,22 @@ impl LocalWorker {
         else {
             return Err(Error::Input);
         };
-        let base = input.and_then(|at| inputs.get(at));
-        // Who fills or shapes a directory differently gets a different one, as in BuildKit.
-        let shape = format!("{mode:?} {uid:?} {gid:?}");
-        let name = match base {
-            None if shape == "None None None" => id.clone(),
-            None => format!("{id} {shape}"),
-            Some(base) => {
-                let view = self.view_of(base, cx.cancel)?;
-                let content = tree_content(view.as_ref(), source, cx.cancel)?;
-                format!("{id} {shape} {content}")
-            }
-        };
-        let first = match base {
+        let first = match input.and_then(|at| inputs.get(at)) {
             None => None,
             Some(base) => {
                 let view = self.view_of(base, cx.cancel)?;
                 let selection = select_path(view.as_ref(), source, cx.cancel)?;
                 Some((view, selection))
+            }
+        };
+        // Who fills or shapes a directory differently gets a different one, as in BuildKit.
+        let shape = format!("{mode:?} {uid:?} {gid:?}");
+        let name = match &first {
+            None if shape == "None None None" => id.clone(),
+            None => format!("{id} {shape}"),
+            Some((view, selection)) => {
+                let content = content_of(view.as_ref(), selection, cx.cancel)?;
+                format!("{id} {shape} {content}")
             }
         };
         let cache = self.store.cache_mount(&name)?;
