@@ -67,7 +67,7 @@ pub fn select(view: &dyn FileView, copy: &CopyAction, cancel: &CancelToken) -> R
     let mut selection = Selection::default();
     for source in &copy.sources {
         if copy.parents {
-            selection.roots.push(walk.keeping_parents(source)?);
+            walk.keeping_parents(source, &mut selection.roots)?;
         } else if Glob::has_meta(source) {
             walk.matches(source, &mut selection.roots)?;
         } else {
@@ -100,6 +100,14 @@ pub fn select_path(view: &dyn FileView, source: &str, cancel: &CancelToken) -> R
             items,
         }],
     })
+}
+
+/// Something that a wildcard matched.
+struct Match {
+    /// Where it is.
+    file: Vec<u8>,
+    /// The part of the path that matched: all from the first component with a wildcard on.
+    rel: Vec<u8>,
 }
 
 struct Walk<'a> {
@@ -178,17 +186,31 @@ impl Walk<'_> {
 
     /// One root for each match of a wildcard, in the order of the walk.
     fn matches(&self, source: &str, roots: &mut Vec<Root>) -> Result<()> {
+        for Match { file, rel } in self.glob(source)? {
+            let shown = String::from_utf8_lossy(&file).into_owned();
+            roots.push(Root {
+                items: self.plain(&file, &shown)?,
+                name: path::name(&file).to_vec(),
+                matched: rel,
+            });
+        }
+        Ok(())
+    }
+
+    /// What a wildcard matches, in the order of the walk; nothing below a match.
+    fn glob(&self, source: &str) -> Result<Vec<Match>> {
         let source = source.trim_start_matches('/');
         let (prefix, pattern) = Glob::split_prefix(source);
         let glob = Glob::new(pattern).map_err(|e| bad_pattern(source, e))?;
+        let mut found = Vec::new();
         let start = match resolve(self.view, prefix.as_bytes(), Follow::Last) {
-            Err(rbuild_layer::Error::NotADirectory { .. }) => return Ok(()),
+            Err(rbuild_layer::Error::NotADirectory { .. }) => return Ok(found),
             other => other?,
         };
-        if !start.exists() || !start.node.is_dir() {
-            return Ok(());
+        if start.exists() && start.node.is_dir() {
+            self.match_below(&glob, &start.path, b"", &mut found)?;
         }
-        self.match_below(&glob, &start.path, b"", roots)
+        Ok(found)
     }
 
     fn match_below(
@@ -196,59 +218,77 @@ impl Walk<'_> {
         glob: &Glob,
         dir: &[u8],
         rel: &[u8],
-        roots: &mut Vec<Root>,
+        found: &mut Vec<Match>,
     ) -> Result<()> {
         self.cancel.check()?;
         for name in self.view.read_dir(dir)? {
             let (file, rel) = (path::join(dir, &name), path::join(rel, &name));
             if glob.matches(&rel) {
-                let shown = String::from_utf8_lossy(&file).into_owned();
-                roots.push(Root {
-                    items: self.plain(&file, &shown)?,
-                    name,
-                    matched: rel,
-                });
+                found.push(Match { file, rel });
             } else if glob.could_match_below(&rel)
                 && self.view.lstat(&file)?.is_some_and(|node| node.is_dir())
             {
-                self.match_below(glob, &file, &rel, roots)?;
+                self.match_below(glob, &file, &rel, found)?;
             }
         }
         Ok(())
     }
 
     /// `--parents`: what matches the part behind the `/./`, with the directories that lead there.
-    fn keeping_parents(&self, source: &str) -> Result<Root> {
+    ///
+    /// The part before it may have wildcards of its own: then every match is a root.
+    fn keeping_parents(&self, source: &str, roots: &mut Vec<Root>) -> Result<()> {
         let source = source.trim_start_matches('/');
         let (base, kept) = match source.split_once("./") {
             Some(("", kept)) => ("", kept),
             _ => source.split_once("/./").unwrap_or(("", source)),
         };
         let kept = kept.trim_matches('/');
-        let plain = !Glob::has_meta(kept);
-        let not_found = || Error::NotFound {
-            path: format!("/{source}"),
-            hidden: None,
-        };
-        let start = resolve(self.view, base.as_bytes(), Follow::Last)?;
-        if !start.exists() {
-            return Err(not_found());
+        if Glob::has_meta(base) {
+            for Match { file, rel } in self.glob(base)? {
+                let items = self.kept_below(&file, kept)?.unwrap_or_default();
+                roots.push(Root {
+                    name: Vec::new(),
+                    matched: rel,
+                    items,
+                });
+            }
+            return Ok(());
         }
-        let wanted = includes(&[kept.to_owned()])?;
+        let may_be_empty = Glob::has_meta(kept) || kept.is_empty();
+        match self.kept_below(base.as_bytes(), kept)? {
+            Some(items) if may_be_empty || !items.is_empty() => {
+                roots.push(Root {
+                    name: Vec::new(),
+                    matched: Vec::new(),
+                    items,
+                });
+                Ok(())
+            }
+            _ => Err(Error::NotFound {
+                path: format!("/{source}"),
+                hidden: None,
+            }),
+        }
+    }
+
+    /// What matches `kept` below a directory, all of it for `""`; `None` if there is none.
+    fn kept_below(&self, base: &[u8], kept: &str) -> Result<Option<Vec<Item>>> {
+        let start = match resolve(self.view, base, Follow::Last) {
+            Err(rbuild_layer::Error::NotADirectory { .. }) => return Ok(None),
+            other => other?,
+        };
+        if !start.exists() || !start.node.is_dir() {
+            return Ok(None);
+        }
         let mut items = Vec::new();
         if kept.is_empty() || kept == "." {
             self.below(&start.path, b"", &mut items)?;
         } else {
+            let wanted = includes(&[kept.to_owned()])?;
             self.wanted_below(&wanted, &start.path, b"", &mut items)?;
         }
-        if plain && items.is_empty() && !kept.is_empty() {
-            return Err(not_found());
-        }
-        Ok(Root {
-            name: Vec::new(),
-            matched: Vec::new(),
-            items,
-        })
+        Ok(Some(items))
     }
 
     fn wanted_below(
