@@ -19,13 +19,14 @@ use rustix::mount::{
 /// Value of one mount option; `None` is a flag.
 pub(crate) type MountOption<'a> = (&'a str, Option<&'a str>);
 
-/// Mounts a file system, attached nowhere.
+/// Mounts a file system, attached nowhere; its kind also serves as the name that `mount` and `df` show.
 pub(crate) fn filesystem(
     kind: &CStr,
     options: &[MountOption<'_>],
     attributes: MountAttrFlags,
 ) -> rustix::io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", kind)?;
     for (key, value) in options {
         match value {
             Some(value) => fsconfig_set_string(&context, *key, *value)?,

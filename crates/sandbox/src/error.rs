@@ -55,7 +55,7 @@ pub enum Error {
     #[error("{0}")]
     User(String),
     /// What a mount is to show does not exist in its source.
-    #[error("mount {target}: {path} not found in its source")]
+    #[error("open {path}: no such file or directory (the source of the mount at {target})")]
     MissingSource {
         /// Where it was to be mounted.
         target: String,

@@ -51,7 +51,7 @@ pub(crate) fn mount(spec: &StepSpec, rung: Rung) -> Result<OwnedFd, Failure> {
         empty: &empty,
         rung,
         security: spec.security,
-        shm_size: spec.shm_size,
+        shm_size: (!pending.iter().any(Pending::is_shm)).then_some(spec.shm_size),
         own_network: spec.network == Network::None,
     };
     system.mount()?;
@@ -261,6 +261,11 @@ fn mount_root(spec: &StepSpec, rung: Rung, pending: &[Pending]) -> Result<OwnedF
 }
 
 impl Pending {
+    /// Tells whether this stands for the system's own `/dev/shm`.
+    fn is_shm(&self) -> bool {
+        self.kind == Kind::Directory && self.target == Path::new("/dev/shm")
+    }
+
     /// Tells how much the mount is needed.
     fn need(&self) -> Need {
         match self.target == Path::new(APT_FILE) {

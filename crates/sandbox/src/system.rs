@@ -70,8 +70,8 @@ pub(crate) struct System<'a> {
     pub(crate) rung: Rung,
     /// Whether anything is hidden.
     pub(crate) security: Security,
-    /// Bytes of `/dev/shm`, 0 for the default.
-    pub(crate) shm_size: u64,
+    /// Bytes of `/dev/shm`, 0 for the default; `None` where a mount of the step's own takes its place.
+    pub(crate) shm_size: Option<u64>,
     /// Whether the network namespace is the step's own: only then may it have a sysfs of its own.
     pub(crate) own_network: bool,
 }
@@ -132,7 +132,7 @@ impl System<'_> {
         for (target, name) in DEV_LINKS {
             symlinkat(target, &dev, name).during(STAGE, name)?;
         }
-        let shm = match self.shm_size {
+        let shm = match self.shm_size.unwrap_or(0) {
             0 => SHM_DEFAULT,
             size => size,
         };
@@ -159,6 +159,9 @@ impl System<'_> {
         ];
         for (name, kind, options, attributes) in below {
             mkdirat(&dev, name, Mode::from_raw_mode(0o755)).during(STAGE, name)?;
+            if name == "shm" && self.shm_size.is_none() {
+                continue;
+            }
             let place = place::open_name(dev.as_fd(), name.as_ref()).during(STAGE, name)?;
             let mount = filesystem(kind, options, attributes).during(STAGE, name)?;
             attach(&mount, &place).during(STAGE, name)?;

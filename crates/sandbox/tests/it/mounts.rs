@@ -19,6 +19,10 @@ pub const TESTS: &[Test] = &[
     ),
     ("tmpfs_and_secret", tmpfs_and_secret),
     (
+        "own_shared_memory_takes_the_place_of_the_usual",
+        own_shared_memory_takes_the_place_of_the_usual,
+    ),
+    (
         "nested_targets_are_attached_outside_in",
         nested_targets_are_attached_outside_in,
     ),
@@ -154,6 +158,20 @@ fn tmpfs_and_secret(bed: &Bed) {
     assert!(ran.stderr.contains("Read-only file system"), "{ran:?}");
     assert_eq!(Bed::names(&ran.upper), Vec::<String>::new());
     assert!(!format!("{spec:?}").contains("hush") && !format!("{spec:?}").contains("104, 117"));
+}
+
+fn own_shared_memory_takes_the_place_of_the_usual(bed: &Bed) {
+    let list = "grep -c ' /dev/shm ' /proc/mounts; df -P /dev/shm | tail -1 | awk '{print $1, $2}'";
+    let mut spec = bed.shell(list);
+    spec.shm_size = 2 << 20;
+    assert_eq!(bed.text(&spec), "1\ntmpfs 2048\n");
+    let mut spec = bed.shell(list);
+    let tmpfs = MountSource::Tmpfs {
+        size: Some(1 << 20),
+        mode: 0o1777,
+    };
+    spec.mounts = vec![mount("/dev/shm", tmpfs)];
+    assert_eq!(bed.text(&spec), "1\ntmpfs 1024\n");
 }
 
 fn nested_targets_are_attached_outside_in(bed: &Bed) {
