@@ -29,9 +29,17 @@ pub enum Error {
         /// Its whole output.
         log: PathBuf,
     },
-    /// A process could not be started.
+    /// There is no sandbox to run a process in.
     #[error("run a step")]
     Sandbox(#[source] rbuild_sandbox::Error),
+    /// The process of a RUN could not be started as the instruction and its image want it.
+    #[error("process {} did not complete successfully", quoted(args))]
+    Start {
+        /// Its argument vector.
+        args: Vec<String>,
+        /// Why not.
+        source: rbuild_sandbox::Error,
+    },
     /// Layers could not be read or made.
     #[error(transparent)]
     Layer(rbuild_layer::Error),

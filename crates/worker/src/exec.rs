@@ -74,6 +74,12 @@ impl LocalWorker {
         };
         let exit = nursery.run_step(spec, io, cx.cancel).map_err(|e| match e {
             rbuild_sandbox::Error::Cancelled(_) => Error::Cancelled,
+            source @ (rbuild_sandbox::Error::User(_)
+            | rbuild_sandbox::Error::MissingSource { .. }
+            | rbuild_sandbox::Error::Setup { .. }) => Error::Start {
+                args: spec.args.clone(),
+                source,
+            },
             other => Error::Sandbox(other),
         })?;
         match log_error {

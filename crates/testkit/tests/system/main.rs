@@ -12,4 +12,5 @@ mod output;
 mod place;
 mod pull;
 mod rootless;
+mod steps;
 mod together;

@@ -75,7 +75,17 @@ impl LocalWorker {
                 Ok(())
             },
         )?;
-        all.add(mount, MountSource::Dir(mounted.path().to_owned()));
+        let directory = mounted.path().to_owned();
+        // What a `from` gives is filled in from `source` on; without one, `source` is in the cache
+        // itself. Steps can write there, so the path is followed inside the directory only.
+        let shown = match &first {
+            Some(_) => MountSource::Dir(directory),
+            None => MountSource::Within {
+                directory,
+                subpath: source.clone(),
+            },
+        };
+        all.add(mount, shown);
         all.caches.push(mounted);
         Ok(())
     }
