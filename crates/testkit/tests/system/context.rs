@@ -1,5 +1,7 @@
 //! Where the Dockerfile and the files come from.
 
+use std::os::unix::net::UnixListener;
+
 use rbuild_testkit::{Listing, Tree, run_with_input};
 
 use crate::place::{LIMIT, Place};
@@ -107,4 +109,16 @@ fn modes_links_and_names_arrive_unchanged() {
         files.get("zz").is_some_and(|line| line.ends_with("= run")),
         "{files}"
     );
+}
+
+#[test]
+fn a_socket_arrives_as_an_empty_file() {
+    let place = Place::new("FROM scratch\nCOPY run /\n");
+    place.write("run/pid", "1\n");
+    let _socket =
+        UnixListener::bind(place.context().join("run/sock")).expect("make a socket in the context");
+    let files = files_of(&place, &[]);
+    assert_eq!(files.paths().collect::<Vec<_>>(), ["pid", "sock"]);
+    let line = files.get("sock").unwrap_or("missing");
+    assert!(line.starts_with("file "), "{line}");
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rbuild_graph::CopyAction;
 use rbuild_layer::{
-    Archive, ByteSource, ContentDigest, FileView, Follow, Node, NodeKind, TarEntry, TarKind,
+    Archive, ByteSource, ContentDigest, FileView, Follow, Mtime, Node, NodeKind, TarEntry, TarKind,
     clean_path, path, resolve, uncompressed,
 };
 use rbuild_progress::CancelReader;
@@ -130,7 +130,7 @@ pub(super) fn extract(
         if inside.is_empty() {
             continue;
         }
-        let target = real_target(draft, (&root, &inside), &plain)?;
+        let target = real_target(draft, (&root, &inside), style.now)?;
         let node = plain.dress(node_of(entry, extent.as_ref()))?;
         match (&entry.kind, extent) {
             (TarKind::Hardlink { target: leader }, _) => {
@@ -140,6 +140,8 @@ pub(super) fn extract(
                 if !draft.link(&target, &leader)? {
                     return Err(damaged("it links to a file that is not there"));
                 }
+                // Unpacking sets owner, mode and time for each entry, and all names share them.
+                draft.dress_names(&target, &node);
             }
             (_, Some(extent)) => {
                 let bytes = bytes_at(&unpacked.bodies, *extent);
@@ -153,12 +155,18 @@ pub(super) fn extract(
 
 /// The path at which an entry lands: links on the way are followed inside the destination, missing
 /// directories are made, and files that stand in the way are replaced by directories.
+///
+/// What the archive does not name belongs to root: `--chown` is for its entries.
 fn real_target(
     draft: &mut Draft<'_>,
     (root, inside): (&[u8], &[u8]),
-    style: &Style,
+    now: Mtime,
 ) -> Result<Vec<u8>> {
     let parent = path::parent(inside);
+    let made = Node {
+        mtime: now,
+        ..Node::root()
+    };
     let found = {
         let below = Below { draft, root };
         resolve(&below, parent, Follow::Last)
@@ -168,10 +176,10 @@ fn real_target(
             let mut at = below(root, &found.path);
             for name in &found.missing {
                 at = path::join(&at, name);
-                draft.put(&at, style.parent(), Body::None)?;
+                draft.put(&at, made.clone(), Body::None)?;
             }
             if found.exists() && !found.node.is_dir() {
-                draft.put(&at, style.parent(), Body::None)?;
+                draft.put(&at, made.clone(), Body::None)?;
             }
             at
         }
@@ -180,7 +188,7 @@ fn real_target(
             for name in path::components(parent) {
                 at = path::join(&at, name);
                 if !draft.lstat(&at)?.is_some_and(|node| node.is_dir()) {
-                    draft.put(&at, style.parent(), Body::None)?;
+                    draft.put(&at, made.clone(), Body::None)?;
                 }
             }
             at

@@ -93,9 +93,6 @@ fn keep_parents(
     root: &Root,
     style: &Style,
 ) -> Result<()> {
-    if root.items.is_empty() {
-        return Ok(());
-    }
     let dest = place::destination(draft, &action.dest)?;
     let target = place::make_dirs(draft, &dest, &style.parent())?;
     let mut links = Links::new();
@@ -150,8 +147,7 @@ fn put(
     let node: Node = style.dress(item.node.clone())?;
     match item.node.kind {
         NodeKind::Dir => return place::put_dir(draft, target, node),
-        // An archive cannot hold a socket, and nobody could use it.
-        NodeKind::Socket => return Ok(()),
+        NodeKind::Socket => return place::put_socket(draft, target, node),
         _ => {}
     }
     if let Some(group) = item.node.links {

@@ -110,6 +110,35 @@ impl<'a> Draft<'a> {
         Ok(true)
     }
 
+    /// Gives a drafted file, under all its names, the owner, mode, time and attributes of `like`.
+    ///
+    /// A symbolic link keeps its mode.
+    pub(crate) fn dress_names(&mut self, file: &[u8], like: &Node) {
+        let Some(change) = self.changes.get(&Key(file.to_vec())) else {
+            return;
+        };
+        let mut dressed = change.node.clone();
+        (dressed.uid, dressed.gid, dressed.mtime) = (like.uid, like.gid, like.mtime);
+        if !matches!(dressed.kind, NodeKind::Symlink { .. }) {
+            dressed.mode = like.mode;
+        }
+        dressed.xattrs.extend(like.xattrs.clone());
+        // Usually a link repeats what its file has; going through all changes for each would be slow.
+        if dressed == change.node {
+            return;
+        }
+        let leader = match &change.body {
+            Body::LinkTo(leader) => leader.clone(),
+            _ => file.to_vec(),
+        };
+        for (key, change) in &mut self.changes {
+            let linked = matches!(&change.body, Body::LinkTo(to) if *to == leader);
+            if linked || key.0 == leader {
+                change.node = dressed.clone();
+            }
+        }
+    }
+
     /// A link to a file of the layers below becomes a copy: names cannot be shared across layers.
     fn copy_of_base(&mut self, target: &[u8], leader: &[u8]) -> Result<bool> {
         match self.base_node(leader)? {
@@ -176,8 +205,28 @@ impl<'a> Draft<'a> {
             Body::File(_, content) => {
                 old.mtime != new.mtime || *content != self.base.content(file)?
             }
-            Body::LinkTo(_) => true,
+            Body::LinkTo(leader) => {
+                old.mtime != new.mtime
+                    || !self.base_links(file, leader)?
+                    || self.leader_differs(leader)?
+            }
         })
+    }
+
+    /// Whether the base has the two as names of one file.
+    fn base_links(&self, file: &[u8], leader: &[u8]) -> Result<bool> {
+        let group = |node: Option<Node>| node.and_then(|node| node.links);
+        let (one, other) = (self.base_node(file)?, self.base_node(leader)?);
+        let (one, other) = (group(one), group(other));
+        Ok(one.is_some() && one == other)
+    }
+
+    /// Whether a drafted leader differs from what the base has.
+    fn leader_differs(&self, leader: &[u8]) -> Result<bool> {
+        match self.changes.get(&Key(leader.to_vec())) {
+            Some(change) => self.differs(leader, change),
+            None => Ok(true),
+        }
     }
 
     /// The layer: every real difference, and the directories that lead to one.

@@ -157,7 +157,7 @@ pub(crate) fn put_as_is(
     };
     match node.kind {
         NodeKind::Dir => place::put_dir(draft, target, node),
-        NodeKind::Socket => Ok(()),
+        NodeKind::Socket => place::put_socket(draft, target, node),
         NodeKind::File { .. } => {
             let body = Body::File(view.bytes(&item.path)?, view.content(&item.path)?);
             place::put_file(draft, target, node, body)

@@ -6,7 +6,7 @@ use rbuild_graph::Chmod;
 use rbuild_layer::{FileView, Follow, LinkGroup, Mtime, Node, NodeKind, Resolved, path, resolve};
 
 use super::chmod::{self, Was};
-use super::draft::{Body, Draft};
+use super::draft::{self, Body, Draft};
 use super::owner::Ids;
 use crate::{Error, Result};
 
@@ -21,10 +21,11 @@ pub(crate) struct Style {
 }
 
 impl Style {
-    /// The mode of directories that are made on the way: 0755, or the octal mode of `--chmod`.
+    /// The mode of directories that are made on the way: 0755, or the octal mode of `--chmod`
+    /// without its set-id and sticky bits, which are meant for what is copied.
     fn parent_mode(&self) -> u32 {
         match &self.chmod {
-            Some(Chmod::Octal(mode)) => *mode,
+            Some(Chmod::Octal(mode)) => *mode & 0o777,
             _ => 0o755,
         }
     }
@@ -116,6 +117,18 @@ pub(crate) fn put_file(draft: &mut Draft<'_>, target: &[u8], node: Node, body: B
         });
     }
     Ok(draft.put(target, node, body)?)
+}
+
+/// Puts what is left of a socket at `target`: an empty file, as BuildKit does.
+///
+/// A layer cannot hold a socket, and nobody could connect to it.
+pub(crate) fn put_socket(draft: &mut Draft<'_>, target: &[u8], node: Node) -> Result<()> {
+    let file = Node {
+        kind: NodeKind::File { size: 0 },
+        links: None,
+        ..node
+    };
+    put_file(draft, target, file, draft::inline_body(Vec::new()))
 }
 
 /// Puts a directory at `target`: made, or given this metadata if it exists.

@@ -1,7 +1,8 @@
 //! What COPY and ADD make of trees, as data: no store, no mount, no privilege.
 //!
-//! A tree is text, a line each: `path` + type and mode; `d755`, `f644=content`, `l=target`, with
-//! `@uid:gid` where it is not 0:0. A layer comes out in the same form.
+//! A tree is text, a line each: `path` + type and mode; `d755`, `f644=content`, `l=target`, `s600`, with
+//! `@uid:gid` where it is not 0:0, and `#n` where lines are names of one file. A layer comes out in the
+//! same form.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
@@ -9,7 +10,8 @@ use std::sync::Arc;
 
 use rbuild_graph::{Chmod, CopyAction, Owner, OwnerId};
 use rbuild_layer::{
-    ByteSource, ContentDigest, Error, FileView, Kind, Mtime, NewLayer, Node, NodeKind, Result, path,
+    ByteSource, ContentDigest, Error, FileView, Kind, LinkGroup, Mtime, NewLayer, Node, NodeKind,
+    Result, path,
 };
 use rbuild_progress::CancelToken;
 use rbuild_source::select;
@@ -27,11 +29,13 @@ impl Tree {
         let mut all = BTreeMap::new();
         for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
             let (name, what) = line.split_once(' ').expect("path and type");
+            let (what, group) = what.split_once('#').unwrap_or((what, ""));
             let (what, owner) = what.split_once('@').unwrap_or((what, "0:0"));
             let (uid, gid) = owner.split_once(':').expect("uid:gid");
             let (mode, body) = what[1..].split_once('=').unwrap_or((&what[1..], ""));
             let kind = match &what[..1] {
                 "d" => NodeKind::Dir,
+                "s" => NodeKind::Socket,
                 "f" => NodeKind::File {
                     size: body.len() as u64,
                 },
@@ -45,6 +49,7 @@ impl Tree {
                 uid: uid.parse().expect("uid"),
                 gid: gid.parse().expect("gid"),
                 mtime: Mtime::from_secs(1000),
+                links: group.parse().ok().map(|group| LinkGroup(0, group)),
                 ..Node::root()
             };
             all.insert(name.as_bytes().to_vec(), (node, body.as_bytes().to_vec()));
@@ -102,13 +107,16 @@ fn action(sources: &[&str], dest: &str) -> CopyAction {
 }
 
 fn run(base: &str, source: &str, action: &CopyAction) -> Result<String, String> {
-    let (base, source) = (Tree::new(base), Tree::new(source));
+    run_trees(&Tree::new(base), &Tree::new(source), action)
+}
+
+fn run_trees(base: &Tree, source: &Tree, action: &CopyAction) -> Result<String, String> {
     let cancel = CancelToken::new();
     let dir = tempfile::tempdir().expect("a directory");
     let store = rbuild_store::Store::open(&dir.path().join("store")).expect("a store");
-    let selection = select(&source, action, &cancel).map_err(|e| e.to_string())?;
+    let selection = select(source, action, &cancel).map_err(|e| e.to_string())?;
     let owner = match &action.owner {
-        Some(owner) => Some(look_up(owner, &base, Accounts::OfRoot).map_err(|e| e.to_string())?),
+        Some(owner) => Some(look_up(owner, base, Accounts::OfRoot).map_err(|e| e.to_string())?),
         None => None,
     };
     let style = Style {
@@ -117,11 +125,11 @@ fn run(base: &str, source: &str, action: &CopyAction) -> Result<String, String> 
         now: Mtime::from_secs(2000),
     };
     let from = From {
-        view: &source,
+        view: source,
         store: &store,
         cancel: &cancel,
     };
-    let mut draft = Draft::new(&base);
+    let mut draft = Draft::new(base);
     copy(&mut draft, &from, action, &selection, &style).map_err(|e| e.to_string())?;
     Ok(listing(&draft.finish().map_err(|e| e.to_string())?))
 }
@@ -291,6 +299,18 @@ fn octal_chmod_hits_files_directories_and_parents_made() {
 }
 
 #[test]
+fn set_id_and_sticky_bits_of_an_octal_chmod_are_not_for_directories_made_on_the_way() {
+    let mut copy = action(&["s"], "a/o/");
+    copy.chmod = Some(Chmod::Octal(0o7750));
+    check(
+        "",
+        "s d700\ns/d d700\ns/d/f f600=1",
+        &copy,
+        "a d750 t2000; a/o d750 t1000; a/o/d d7750 t1000; a/o/d/f f7750:1 t1000",
+    );
+}
+
+#[test]
 fn owners_are_looked_up_in_the_base_and_unknown_names_are_root() {
     let base = "etc d755\netc/passwd f644=app:x:7:8::/:/bin/sh\netc/group f644=web:x:9:";
     let owner = |user: &str, group: Option<&str>| {
@@ -381,4 +401,139 @@ fn parents_are_kept_from_the_pivot_on() {
     let text =
         "error: failed to compute cache key: failed to calculate checksum: \"/a/x\": not found";
     check("", source, &gone, text);
+}
+
+#[test]
+fn a_pivot_may_stand_behind_wildcards() {
+    let source = "m1 d755\nm1/src d700\nm1/src/a f644=1\nm2 d755\nm2/src d711\nm2/src/b f644=2\n\
+                  m3 f644=3\nm4 d755";
+    let parents = |source: &str| CopyAction {
+        parents: true,
+        ..action(&[source], "o/")
+    };
+    check(
+        "",
+        source,
+        &parents("m*/./src/*"),
+        "o d755 t2000; o/src d711 t2000; o/src/a f644:1 t1000; o/src/b f644:1 t1000",
+    );
+    check(
+        "",
+        source,
+        &parents("m?/./src/b"),
+        "o d755 t2000; o/src d711 t2000; o/src/b f644:1 t1000",
+    );
+    check("", source, &parents("x*/./src/b"), "");
+}
+
+#[test]
+fn parents_of_nothing_still_make_the_destination() {
+    for pattern in ["a/*.c", "a/./*.c", "b*/f"] {
+        let mut copy = action(&[pattern], "o/");
+        copy.parents = true;
+        check("", "a d755\na/f f644=1", &copy, "o d755 t2000");
+    }
+}
+
+#[test]
+fn nothing_behind_the_pivot_means_all_of_it() {
+    let mut copy = action(&["a/./"], "o/");
+    copy.parents = true;
+    check(
+        "",
+        "a d700\na/d d711\na/d/f f644=1",
+        &copy,
+        "o d755 t2000; o/d d711 t1000; o/d/f f644:1 t1000",
+    );
+}
+
+#[test]
+fn names_of_one_file_stay_so_and_are_no_change_when_they_were() {
+    let tree = "d d755\nd/a f644=x#1\nd/b f644=x#1";
+    let made = "d d755 t1000; d/a f644:1 t1000; d/b h=d/a t1000";
+    check("", tree, &action(&["d"], "d"), made);
+    check(tree, tree, &action(&["d"], "d"), "");
+    // Equal in all else, but not one file before.
+    check(
+        "d d755\nd/a f644=x\nd/b f644=x",
+        tree,
+        &action(&["d"], "d"),
+        made,
+    );
+    check(
+        "d d755\nd/a f600=x#1\nd/b f600=x#1",
+        tree,
+        &action(&["d"], "d"),
+        made,
+    );
+}
+
+#[test]
+fn a_socket_becomes_an_empty_file() {
+    check(
+        "",
+        "s s600",
+        &action(&["s"], "o/"),
+        "o d755 t2000; o/s f600:0 t1000",
+    );
+}
+
+/// A tar of these entries: name, mode, owner, and what they hold or link to.
+fn tar(entries: &[(&str, u32, u64, Result<&str, &str>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, mode, owner, what) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(*mode);
+        header.set_uid(*owner);
+        header.set_gid(*owner);
+        header.set_mtime(3000 + owner);
+        match what {
+            Ok(body) => {
+                header.set_size(body.len() as u64);
+                builder.append_data(&mut header, name, body.as_bytes())
+            }
+            Err(leader) => {
+                header.set_entry_type(tar::EntryType::Link);
+                header.set_size(0);
+                builder.append_link(&mut header, name, leader)
+            }
+        }
+        .expect("write to memory");
+    }
+    builder.into_inner().expect("write to memory")
+}
+
+#[test]
+fn a_link_in_an_archive_says_what_all_its_names_are_like() {
+    let archive = tar(&[
+        ("d/m", 0o600, 7, Ok("ab")),
+        ("d/other", 0o600, 7, Ok("c")),
+        ("d/z", 0o640, 8, Err("d/m")),
+        ("d/a", 0o4755, 9, Err("d/z")),
+    ]);
+    let mut source = Tree::new("x.tar f644=");
+    let (node, body) = source.0.get_mut(&b"x.tar"[..]).expect("it is there");
+    node.kind = NodeKind::File {
+        size: archive.len() as u64,
+    };
+    *body = archive;
+    let mut add = action(&["x.tar"], "o/");
+    add.unpack = true;
+    let expected = "o d755 t2000; o/d d755 t2000; o/d/a f4755:2@9:9 t3009; o/d/m h=o/d/a@9:9 t3009; \
+                    o/d/other f600:1@7:7 t3007; o/d/z h=o/d/a@9:9 t3009";
+    assert_eq!(
+        run_trees(&Tree::new(""), &source, &add).as_deref(),
+        Ok(expected)
+    );
+    add.owner = Some(Owner {
+        user: OwnerId::Id(5),
+        group: None,
+    });
+    // Directories that the archive does not name stay root's.
+    let expected = "o d755@5:5 t2000; o/d d755 t2000; o/d/a f4755:2@5:5 t3009; o/d/m h=o/d/a@5:5 t3009; \
+                    o/d/other f600:1@5:5 t3007; o/d/z h=o/d/a@5:5 t3009";
+    assert_eq!(
+        run_trees(&Tree::new(""), &source, &add).as_deref(),
+        Ok(expected)
+    );
 }
