@@ -75,9 +75,6 @@ impl Case {
         build
             .arg("-o")
             .arg(format!("type=oci,dest={}", image.display()));
-        for (name, value) in pairs(&self.case["args"]) {
-            build.arg("--build-arg").arg(format!("{name}={value}"));
-        }
         for (name, value) in pairs(&self.case["labels"]) {
             build.arg("--label").arg(format!("{name}={value}"));
         }
@@ -95,6 +92,10 @@ impl Case {
                     .arg(format!("BUILDKIT_SANDBOX_HOSTNAME={value}")),
                 _ => build.arg(format!("--{name}")).arg(value),
             };
+        }
+        // After the options: a build argument is stronger than the option that means the same.
+        for (name, value) in pairs(&self.case["args"]) {
+            build.arg("--build-arg").arg(format!("{name}={value}"));
         }
         for (id, file) in pairs(&self.case["secrets"]) {
             let file = self.dir.join(file);
