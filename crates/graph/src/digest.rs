@@ -15,8 +15,8 @@ use crate::{
 
 /// The digest of an op without its inputs: the part of a cache key that the op itself decides.
 ///
-/// Left out are proxy settings, the source path of bind mounts and of cache mounts (their content
-/// counts instead), id and sharing of a cache mount whose id was written down, the
+/// Left out are proxy settings, the source path of mounts in an input (its content counts
+/// instead), id and sharing of a cache mount whose id was written down, the
 /// addresses of extra hosts, the directory part of COPY sources, and all that only says where an
 /// image can be had.
 pub fn op_key(op: &Op) -> Digest {
@@ -239,7 +239,8 @@ impl Canon {
             });
         }
         self.maybe(*input, Self::index);
-        if self.whole() {
+        // Nothing else stands for a folder of the cache itself.
+        if self.whole() || input.is_none() {
             self.text(source);
         }
         for part in [mode, uid, gid] {

@@ -214,6 +214,26 @@ fn a_cache_mount_with_an_id_counts_without_it() {
 }
 
 #[test]
+fn the_source_of_a_cache_mount_counts_where_no_input_stands_for_it() {
+    let change = |from: Option<usize>, folder: &str| {
+        let mut kind = cache();
+        if let ExecMountKind::Cache { input, source, .. } = &mut kind {
+            *input = from;
+            *source = folder.into();
+        }
+        with_mount(kind)
+    };
+    assert!(
+        counts(&change(None, "/a"), &change(None, "/b")),
+        "in the cache"
+    );
+    assert!(
+        !counts(&change(Some(1), "/a"), &change(Some(1), "/b")),
+        "in an input"
+    );
+}
+
+#[test]
 fn a_copy_counts_by_the_name_of_its_source() {
     let from = |source: &str| {
         file(FileAction::Copy(CopyAction {
