@@ -128,6 +128,15 @@ fn health_checks_are_written_as_go_writes_them() {
         .healthcheck
         .expect("a health check");
     assert_eq!(none.test, ["NONE"]);
+    check(
+        "FROM a\nENV C=x\nHEALTHCHECK CMD $C\n",
+        "FROM a; ENV C=x; HEALTHCHECK {Test:[CMD-SHELL $C] Interval:0s Timeout:0s StartPeriod:0s \
+         StartInterval:0s Retries:0}",
+    );
+    check_errors(
+        "FROM a\nENV I=5s\nHEALTHCHECK --interval=$I CMD x\n",
+        &["dockerfile parse error on line 3: time: invalid duration \"$I\""],
+    );
 }
 
 #[test]

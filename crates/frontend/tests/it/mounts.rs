@@ -36,6 +36,15 @@ fn a_bind_shows_the_context_or_a_source() {
 }
 
 #[test]
+fn a_number_is_no_stage_for_a_mount() {
+    let text = "FROM a\nRUN y\nFROM b\nRUN --mount=from=0,target=/t x\n";
+    let plan = plan_of(text, &request());
+    let input = plan.graph.inputs(last(&plan))[1];
+    let name = &plan.names[&input];
+    assert!(name.starts_with("FROM docker.io/library/0:latest@"), "{name}");
+}
+
+#[test]
 fn a_stage_that_is_root_and_mount_is_one_input() {
     let text = "FROM a AS s\nRUN y\nFROM s\nRUN --mount=from=s,target=/t x\n";
     let plan = plan_of(text, &request());

@@ -176,6 +176,17 @@ fn here_documents_are_written_after_files_are_copied() {
 }
 
 #[test]
+fn the_escape_directive_is_not_for_here_documents() {
+    let plan = plan_of(
+        "# escape=`\nFROM a\nENV V=1\nCOPY <<E /f\n\\$V `$V \\\\ ` c\nE\n",
+        &request(),
+    );
+    let writes = writes(&plan);
+    let text = std::str::from_utf8(&writes[0].data).expect("text");
+    assert_eq!(text, "$V `1 \\ ` c\n");
+}
+
+#[test]
 fn run_forms() {
     let args = |text: &str| last_exec(&plan_of(text, &request())).args.clone();
     assert_eq!(

@@ -57,6 +57,22 @@ fn the_ignore_file_beside_the_dockerfile_wins() {
 }
 
 #[test]
+fn an_empty_ignore_file_beside_the_dockerfile_hides_nothing() {
+    let place = Place::with(
+        "FROM scratch\nCOPY sub /\n",
+        Tree::new()
+            .file(".dockerignore", "**/a\n")
+            .file("sub/a", "")
+            .file("sub/b", ""),
+    );
+    let files = files_of(&place, &[]);
+    assert_eq!(files.paths().collect::<Vec<_>>(), ["b"]);
+    place.write("Dockerfile.dockerignore", "# nothing is hidden\n");
+    let files = files_of(&place, &[]);
+    assert_eq!(files.paths().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
 fn the_dockerfile_may_come_from_standard_input() {
     let place = Place::new("FROM nothing-here\n");
     place.write("hello", "x");

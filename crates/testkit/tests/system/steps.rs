@@ -56,3 +56,81 @@ fn a_user_that_the_image_does_not_know_is_named_with_the_process() {
          unable to find user nobody-here: no matching entries in passwd file",
     );
 }
+
+#[test]
+fn another_secret_does_not_run_a_step_again() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let place =
+        Place::new("FROM busybox\nRUN --mount=type=secret,id=key cat /run/secrets/key > /seen\n");
+    let key = place.dir().join("key");
+    let secret = format!("id=key,src={}", key.display());
+    for (text, tag) in [("one", "first"), ("two", "second")] {
+        std::fs::write(&key, text).expect("write the secret");
+        let built = place
+            .build(&["--secret", &secret, "-t", tag])
+            .expect_success();
+        assert_eq!(built.text().contains("CACHED"), tag == "second", "{built}");
+        // Nothing is left of the place where it was mounted: the base has no /run.
+        assert_eq!(
+            shell_in(&place, tag, "cat /seen; ls -d /run || true"),
+            "one"
+        );
+    }
+}
+
+#[test]
+fn a_volume_is_neither_made_nor_frozen() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let place = Place::new(
+        "FROM busybox\nVOLUME /made /never\nRUN mkdir /made && echo 1 > /made/f\nRUN echo 2 >> /made/f\n",
+    );
+    place.build(&["-t", "volumes"]).expect_success();
+    assert_eq!(
+        shell_in(&place, "volumes", "cat /made/f; ls -d /never || true"),
+        "1\n2\n"
+    );
+}
+
+#[test]
+fn a_step_that_changes_nothing_has_an_empty_layer() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let place = Place::new("FROM busybox\nRUN true\n");
+    place.build(&["-t", "same"]).expect_success();
+    // The digest of two blocks of zeros, the end of every archive.
+    place
+        .run(&["inspect", "same"])
+        .expect_success()
+        .expect_text("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef");
+    place
+        .run(&["history", "same"])
+        .expect_success()
+        .expect_text("RUN /bin/sh -c true");
+}
+
+#[test]
+fn a_rebuilt_stage_counts_whole_as_root_and_by_its_files_as_mount() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let users = [
+        ("FROM made\nRUN cat /made\n", false),
+        (
+            "FROM busybox\nRUN --mount=from=made,source=/made,target=/m cat /m\n",
+            true,
+        ),
+    ];
+    for (user, cached) in users {
+        let file = |how: &str| format!("FROM busybox AS made\nRUN {how} > /made\n{user}");
+        let place = Place::new(&file("echo same"));
+        place.build(&[]).expect_success();
+        place.write("Dockerfile", &file("printf '%s\\n' same"));
+        let again = place.build(&[]).expect_success();
+        assert_eq!(again.text().contains("CACHED"), cached, "{again}");
+    }
+}

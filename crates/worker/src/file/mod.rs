@@ -8,6 +8,8 @@ mod owner;
 mod place;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tree;
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;

@@ -1,18 +1,9 @@
 //! What COPY and ADD make of trees, as data: no store, no mount, no privilege.
 //!
-//! A tree is text, a line each: `path` + type and mode; `d755`, `f644=content`, `l=target`, `s600`, with
-//! `@uid:gid` where it is not 0:0, and `#n` where lines are names of one file. A layer comes out in the
-//! same form.
-
-use std::collections::BTreeMap;
-use std::io::{Cursor, Read};
-use std::sync::Arc;
+//! Trees are written as `tree` says; a layer comes out in the same form, with times.
 
 use rbuild_graph::{Chmod, CopyAction, Owner, OwnerId};
-use rbuild_layer::{
-    ByteSource, ContentDigest, Error, FileView, Kind, LinkGroup, Mtime, NewLayer, Node, NodeKind,
-    Result, path,
-};
+use rbuild_layer::{Kind, Mtime, NewLayer};
 use rbuild_progress::CancelToken;
 use rbuild_source::select;
 
@@ -20,75 +11,7 @@ use super::copy::{From, copy};
 use super::draft::Draft;
 use super::owner::{Accounts, look_up};
 use super::place::Style;
-
-/// A tree in memory.
-struct Tree(BTreeMap<Vec<u8>, (Node, Vec<u8>)>);
-
-impl Tree {
-    fn new(text: &str) -> Tree {
-        let mut all = BTreeMap::new();
-        for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
-            let (name, what) = line.split_once(' ').expect("path and type");
-            let (what, group) = what.split_once('#').unwrap_or((what, ""));
-            let (what, owner) = what.split_once('@').unwrap_or((what, "0:0"));
-            let (uid, gid) = owner.split_once(':').expect("uid:gid");
-            let (mode, body) = what[1..].split_once('=').unwrap_or((&what[1..], ""));
-            let kind = match &what[..1] {
-                "d" => NodeKind::Dir,
-                "s" => NodeKind::Socket,
-                "f" => NodeKind::File {
-                    size: body.len() as u64,
-                },
-                _ => NodeKind::Symlink {
-                    target: body.as_bytes().to_vec(),
-                },
-            };
-            let node = Node {
-                kind,
-                mode: u32::from_str_radix(mode, 8).unwrap_or(0o777),
-                uid: uid.parse().expect("uid"),
-                gid: gid.parse().expect("gid"),
-                mtime: Mtime::from_secs(1000),
-                links: group.parse().ok().map(|group| LinkGroup(0, group)),
-                ..Node::root()
-            };
-            all.insert(name.as_bytes().to_vec(), (node, body.as_bytes().to_vec()));
-        }
-        Tree(all)
-    }
-
-    fn get(&self, file: &[u8]) -> Result<&(Node, Vec<u8>)> {
-        self.0.get(file).ok_or_else(|| Error::NotFound {
-            path: path::to_path(file),
-        })
-    }
-}
-
-impl FileView for Tree {
-    fn lstat(&self, file: &[u8]) -> Result<Option<Node>> {
-        if file.is_empty() {
-            return Ok(Some(Node::root()));
-        }
-        Ok(self.0.get(file).map(|(node, _)| node.clone()))
-    }
-
-    fn read_dir(&self, dir: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let below = self.0.keys().filter(|file| path::parent(file) == dir);
-        Ok(below.map(|file| path::name(file).to_vec()).collect())
-    }
-
-    fn content(&self, file: &[u8]) -> Result<ContentDigest> {
-        Ok(ContentDigest::of(&self.get(file)?.1))
-    }
-
-    fn open(&self, file: &[u8]) -> Result<Box<dyn Read + Send>> {
-        Ok(Box::new(Cursor::new(self.get(file)?.1.clone())))
-    }
-
-    fn bytes(&self, file: &[u8]) -> Result<ByteSource> {
-        Ok(ByteSource::Inline(Arc::from(self.get(file)?.1.clone())))
-    }
-}
+use super::tree::{Tree, tar};
 
 fn action(sources: &[&str], dest: &str) -> CopyAction {
     let dir = dest.ends_with('/');
@@ -478,45 +401,45 @@ fn a_socket_becomes_an_empty_file() {
     );
 }
 
-/// A tar of these entries: name, mode, owner, and what they hold or link to.
-fn tar(entries: &[(&str, u32, u64, Result<&str, &str>)]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, mode, owner, what) in entries {
-        let mut header = tar::Header::new_ustar();
-        header.set_mode(*mode);
-        header.set_uid(*owner);
-        header.set_gid(*owner);
-        header.set_mtime(3000 + owner);
-        match what {
-            Ok(body) => {
-                header.set_size(body.len() as u64);
-                builder.append_data(&mut header, name, body.as_bytes())
-            }
-            Err(leader) => {
-                header.set_entry_type(tar::EntryType::Link);
-                header.set_size(0);
-                builder.append_link(&mut header, name, leader)
-            }
-        }
-        .expect("write to memory");
+#[test]
+fn only_archives_are_unpacked_whatever_they_are_called() {
+    // `text` and a newline as gzip writes it, without a name and a time.
+    let gzipped =
+        b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x2b\x49\xad\x28\xe1\x02\0\x27\xda\xec\x37\x05\0\0\0";
+    let unpack = |source: &Tree, file: &str, unpack: bool| {
+        let mut add = action(&[file], "o/");
+        add.unpack = unpack;
+        run_trees(&Tree::new(""), source, &add).expect("it can be added")
+    };
+    for (name, bytes) in [
+        ("text.tar.gz", gzipped.to_vec()),
+        ("text.tar", b"no archive".to_vec()),
+        ("empty.tar", Vec::new()),
+    ] {
+        let size = bytes.len();
+        let copied = format!("o d755 t2000; o/{name} f644:{size} t1000");
+        assert_eq!(unpack(&Tree::of_file(name, bytes), name, true), copied);
     }
-    builder.into_inner().expect("write to memory")
+    let archive = Tree::of_file("x", tar(&[("f", 0o600, 0, Ok("1"))]));
+    assert_eq!(
+        unpack(&archive, "x", true),
+        "o d755 t2000; o/f f600:1 t3000"
+    );
+    let copied = unpack(&archive, "x", false);
+    assert!(copied.starts_with("o d755 t2000; o/x f644:"), "{copied}");
 }
 
 #[test]
 fn a_link_in_an_archive_says_what_all_its_names_are_like() {
-    let archive = tar(&[
-        ("d/m", 0o600, 7, Ok("ab")),
-        ("d/other", 0o600, 7, Ok("c")),
-        ("d/z", 0o640, 8, Err("d/m")),
-        ("d/a", 0o4755, 9, Err("d/z")),
-    ]);
-    let mut source = Tree::new("x.tar f644=");
-    let (node, body) = source.0.get_mut(&b"x.tar"[..]).expect("it is there");
-    node.kind = NodeKind::File {
-        size: archive.len() as u64,
-    };
-    *body = archive;
+    let source = Tree::of_file(
+        "x.tar",
+        tar(&[
+            ("d/m", 0o600, 7, Ok("ab")),
+            ("d/other", 0o600, 7, Ok("c")),
+            ("d/z", 0o640, 8, Err("d/m")),
+            ("d/a", 0o4755, 9, Err("d/z")),
+        ]),
+    );
     let mut add = action(&["x.tar"], "o/");
     add.unpack = true;
     let expected = "o d755 t2000; o/d d755 t2000; o/d/a f4755:2@9:9 t3009; o/d/m h=o/d/a@9:9 t3009; \
