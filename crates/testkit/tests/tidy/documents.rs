@@ -77,6 +77,30 @@ fn every_diagnostic_code_is_documented() {
     report("docs/dockerfile.md", &offences);
 }
 
+/// The last cell of a row under "Corners of the language" is the name of a test.
+#[test]
+fn corners_of_the_language_name_tests_that_exist() {
+    let document = read("docs/dockerfile.md");
+    let named: Vec<&str> = document
+        .lines()
+        .skip_while(|line| *line != "## Corners of the language")
+        .take_while(|line| *line != "## Findings")
+        .filter_map(|line| line.strip_suffix("` |")?.rsplit_once("| `"))
+        .map(|(_, name)| name)
+        .collect();
+    assert!(named.len() > 20, "found hardly any: has the table moved?");
+    let sources = sources();
+    let is_there = |name: &str| {
+        let head = format!("fn {name}(");
+        sources.iter().any(|file| file.text.contains(&head))
+    };
+    let missing = named.into_iter().filter(|name| !is_there(name));
+    let offences: Vec<_> = missing
+        .map(|name| format!("no test is called `{name}`"))
+        .collect();
+    report("docs/dockerfile.md", &offences);
+}
+
 fn codes_in(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| {
