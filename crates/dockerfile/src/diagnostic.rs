@@ -72,12 +72,12 @@ pub enum Code {
     InvalidHealthcheck,
     /// The instruction cannot be an ONBUILD trigger.
     InvalidTrigger,
-    /// A blank line inside a continued instruction.
+    /// Lint: a blank line inside a continued instruction.
     EmptyContinuation,
 }
 
 impl Code {
-    /// Returns the code as it is printed and documented.
+    /// Returns the code as it is printed and documented; lints have BuildKit's rule names.
     pub fn as_str(self) -> &'static str {
         match self {
             Code::FileTooLarge => "file-too-large",
@@ -103,7 +103,7 @@ impl Code {
             Code::InvalidMount => "invalid-mount",
             Code::InvalidHealthcheck => "invalid-healthcheck",
             Code::InvalidTrigger => "invalid-trigger",
-            Code::EmptyContinuation => "no-empty-continuation",
+            Code::EmptyContinuation => "NoEmptyContinuation",
         }
     }
 }

@@ -148,7 +148,7 @@ pub struct LogChunk {
 pub struct WarningNote {
     /// The vertex it is about, if any.
     pub vertex: Option<VertexKey>,
-    /// The warning in one line.
+    /// The warning in one line, the name of its rule in front, without the place.
     pub short: String,
     /// Further lines.
     pub detail: Vec<String>,

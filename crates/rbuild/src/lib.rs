@@ -30,6 +30,7 @@ mod pipeline;
 mod places;
 mod report;
 mod request;
+mod rule;
 mod run;
 pub mod signal;
 mod step;
@@ -52,7 +53,8 @@ pub use images::{ImageDetails, ImageSummary, Removed};
 pub use nursery::nursery_main;
 pub use outcome::{Outcome, StepCount};
 pub use rbuild_exporter::{
-    Dest, Error as ExportError, Export, ExportSpec, Exported, ImageOptions, ImageOutput,
+    Annotation, AnnotationPlace, Dest, Error as ExportError, Export, ExportSpec, Exported,
+    ImageOptions, ImageOutput,
 };
 pub use rbuild_frontend::{Entitlements, NoCache};
 pub use rbuild_graph::{NetworkMode, Ulimit};

@@ -1,10 +1,11 @@
 //! From findings of the parser and the frontend to reports with places in the Dockerfile.
 
-use rbuild_dockerfile::{Diagnostic, LineRange, Parsed, SourceFile, Span};
+use rbuild_dockerfile::{Code, Diagnostic, LineRange, Parsed, SourceFile, Span};
 use rbuild_frontend::Severity;
 use rbuild_progress::{Event, Sink, WarningNote};
 
 use crate::report::Excerpt;
+use crate::rule::Rule;
 use crate::{BuildError, Result};
 
 /// The Dockerfile as messages need it.
@@ -51,7 +52,12 @@ impl Places {
             return Err(self.parse_error(first, parsed));
         }
         for found in &parsed.diagnostics {
-            self.warn(&found.message, found.lines, sink);
+            // What the parser words at length is one of BuildKit's rules with a shorter text.
+            let message = match found.code {
+                Code::EmptyContinuation => "Empty continuation line",
+                _ => &found.message,
+            };
+            self.warn(found.code.as_str(), message, found.lines, sink);
         }
         Ok(())
     }
@@ -117,19 +123,45 @@ impl Places {
     pub(crate) fn warn_all(&self, found: &[rbuild_frontend::Diagnostic], sink: &dyn Sink) {
         for warning in found {
             let lines = warning.spans.first().map(|span| self.file.lines_of(*span));
-            self.warn(&warning.message, lines.unwrap_or_default(), sink);
+            let code = warning.code.as_str();
+            self.warn(code, &warning.message, lines.unwrap_or_default(), sink);
         }
     }
 
-    fn warn(&self, message: &str, lines: LineRange, sink: &dyn Sink) {
+    fn warn(&self, code: &str, message: &str, lines: LineRange, sink: &dyn Sink) {
+        let rule = Rule::named(code);
         sink.send(Event::Warning(WarningNote {
             vertex: None,
-            short: message.to_owned(),
-            detail: Vec::new(),
-            url: None,
+            short: format!("{code}: {message}"),
+            detail: rule.iter().map(|rule| rule.reason.to_owned()).collect(),
+            url: rule.and_then(Rule::url),
             file: Some(self.file.name().to_owned()),
             line: (lines.first > 0).then_some(lines.first),
             end_line: (lines.first > 0).then_some(lines.last),
         }));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use rbuild_progress::CollectSink;
+
+    use super::*;
+
+    #[test]
+    fn warnings_name_their_rule_and_its_page() {
+        let text = "FROM scratch\nLABEL a=b \\\n\n  c=d\n";
+        let (places, sink) = (Places::new("Dockerfile", text), CollectSink::new());
+        places
+            .check_parsed(&rbuild_dockerfile::parse(text), &sink)
+            .unwrap();
+        let [Event::Warning(note)] = &sink.take()[..] else {
+            panic!("not one warning")
+        };
+        assert_eq!(note.short, "NoEmptyContinuation: Empty continuation line");
+        let page = "https://docs.docker.com/go/dockerfile/rule/no-empty-continuation/";
+        assert_eq!(note.url.as_deref(), Some(page));
+        assert_eq!((note.detail.len(), note.line), (1, Some(4)));
     }
 }

@@ -72,7 +72,12 @@ fn warning(note: &WarningNote) -> Value {
     let mut fields = Fields::default();
     fields.put_some("vertex", note.vertex.as_ref().map(|key| key.as_str()));
     fields.put("level", 1);
-    fields.put("short", STANDARD.encode(&note.short));
+    let short = match note.line {
+        // BuildKit's clients get the line in the text as well.
+        Some(line) => format!("{} (line {line})", note.short),
+        None => note.short.clone(),
+    };
+    fields.put("short", STANDARD.encode(short));
     if !note.detail.is_empty() {
         let detail: Vec<String> = note
             .detail
