@@ -1,17 +1,19 @@
 //! What happens to a finished image: kept in the store, named, written to the outputs.
 
-use rbuild_exporter::{Export, ExportSpec, ImageToExport, export};
-use rbuild_frontend::Plan;
-use rbuild_oci::{Digest, Reference};
-use rbuild_progress::{CancelToken, Event, Sink, StatusUpdate, VertexKey};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
+
+use rbuild_exporter::{Export, ExportSpec, ImageToExport, export};
+use rbuild_frontend::{Plan, PlanResult};
+use rbuild_oci::{Digest, Platform, Reference};
+use rbuild_progress::{CancelToken, Event, Sink, StatusUpdate, VertexKey};
 
 use crate::engine::Engine;
 use crate::image_config::BuiltImage;
 use crate::images::ImageRow;
 use crate::outcome::StepCount;
 use crate::step::announced;
-use crate::{BuildError, BuildRequest, Outcome, Result};
+use crate::{BuildError, BuildRequest, ErrorKind, Outcome, Result};
 
 /// Keeps and exports the images of a build, one for each platform.
 pub(crate) fn deliver(
@@ -26,10 +28,11 @@ pub(crate) fn deliver(
             names.extend(spec.image.names.iter().cloned());
         }
     }
-    let (ready, id) = announced(sink, "exporting to image", |key| {
+    let (ready, ids) = announced(sink, "exporting to image", |key| {
         let ready: Vec<BuiltImage> = status(sink, key, "exporting layers", || images.collect())?;
-        let id = keep(engine, &ready, &names, (sink, key))?;
-        Ok::<_, BuildError>((ready, id))
+        let named = native(plan);
+        let ids = keep(engine, &ready, (&names, named), (sink, key))?;
+        Ok::<_, BuildError>((ready, ids))
     })?;
     let mut exports = Vec::new();
     for spec in &request.outputs {
@@ -52,8 +55,14 @@ pub(crate) fn deliver(
             export(&spec, &exportable, &engine.context((sink, key, cancel)))
         })?);
     }
+    let config = match ids.as_slice() {
+        [id] => Some(id.clone()),
+        _ => None,
+    };
+    let index = exports.iter().find_map(|made| made.index.clone());
     Ok(Outcome {
-        image_id: id,
+        image_id: config.clone().or(index),
+        config,
         descriptor: exports.iter().find_map(|made| made.descriptor.clone()),
         names,
         steps: StepCount::default(),
@@ -61,22 +70,29 @@ pub(crate) fn deliver(
     })
 }
 
-/// Puts the image into the store; of several platforms the first one carries the names.
+/// Which of several platforms carries the names in the store: the one that runs here, else the first.
+fn native(plan: &Plan) -> usize {
+    let host = Platform::host();
+    let runs_here = |result: &PlanResult| host.matches(&result.platform);
+    plan.results.iter().position(runs_here).unwrap_or_default()
+}
+
+/// Puts the images into the store, the one at `named` under the names; returns their ids.
 fn keep(
     engine: &Engine,
     images: &[BuiltImage],
-    names: &[Reference],
+    (names, named): (&[Reference], usize),
     (sink, key): (&dyn Sink, &VertexKey),
-) -> Result<Option<Digest>> {
+) -> Result<Vec<Digest>> {
     let table = engine.image_table();
-    let mut first = None;
+    let mut ids = Vec::new();
     for (at, image) in images.iter().enumerate() {
         let row = ImageRow {
             sizes: table.sizes(&image.layers)?,
             layers: image.layers.clone(),
             manifest: None,
         };
-        let names = if at == 0 { names } else { &[] };
+        let names = if at == named { names } else { &[] };
         let id = Digest::sha256_of(&image.config);
         status(sink, key, &format!("writing image {id}"), || {
             table.put(&image.config, &row, names)
@@ -86,25 +102,55 @@ fn keep(
                 Ok::<_, BuildError>(())
             })?;
         }
-        first.get_or_insert(id);
+        ids.push(id);
     }
-    Ok(first)
+    Ok(ids)
 }
 
 /// Refuses outputs that cannot be written, before anything is built in vain.
-pub(crate) fn check(outputs: &[ExportSpec]) -> Result<()> {
+pub(crate) fn check(request: &BuildRequest) -> Result<()> {
+    let outputs = &request.outputs;
     ExportSpec::check_all(outputs)?;
     let pushes = outputs
         .iter()
         .any(|spec| matches!(&spec.export, Export::Image(image) if image.push));
     if pushes {
         return Err(BuildError::new(
-            crate::ErrorKind::Usage,
+            ErrorKind::Usage,
             "this version cannot push to a registry yet",
         )
         .help("write an archive with -o type=oci,dest=FILE and push it with skopeo copy"));
     }
+    let platforms: BTreeSet<String> = request
+        .platforms
+        .iter()
+        .map(|platform| platform.normalized().to_string())
+        .collect();
+    if platforms.len() > 1 {
+        check_several_platforms(outputs)?;
+    }
     Ok(())
+}
+
+/// A name in the store, and in a Docker archive, stands for an image of one platform.
+fn check_several_platforms(outputs: &[ExportSpec]) -> Result<()> {
+    let place = outputs
+        .iter()
+        .find_map(|spec| match spec.export {
+            Export::DockerArchive { .. } | Export::DockerDir { .. } => Some("a docker output"),
+            Export::Image(_) => Some("the store"),
+            _ => None,
+        })
+        .or_else(|| outputs.is_empty().then_some("the store"));
+    let Some(place) = place else { return Ok(()) };
+    Err(BuildError::new(
+        ErrorKind::Usage,
+        format!("several platforms do not fit into {place}: a name there is an image of one platform"),
+    )
+    .help(
+        "write them with -o type=oci,dest=FILE (an image index) or -o type=local,dest=DIR (files), or \
+         build one platform at a time",
+    ))
 }
 
 /// Tells of a part of a step while it is done.

@@ -6,8 +6,11 @@ use rbuild_oci::{Descriptor, Digest, Reference};
 /// What a build yields.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Digest of the image's config; `None` if only files were asked for.
+    /// What names the result: the digest of the image's config, or of the index of several
+    /// platforms; `None` if several platforms were written as files only.
     pub image_id: Option<Digest>,
+    /// Digest of the image's config; `None` with several platforms.
+    pub config: Option<Digest>,
     /// The manifest or index as exported; `None` if no output has one.
     pub descriptor: Option<Descriptor>,
     /// The names that the image has in the store.

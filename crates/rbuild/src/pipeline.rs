@@ -37,7 +37,7 @@ pub(crate) fn build(
     sink: &dyn Sink,
     cancel: &CancelToken,
 ) -> Result<Outcome> {
-    deliver::check(&request.outputs)?;
+    deliver::check(request)?;
     let planned = plan(engine, request, sink, cancel)?;
     let locals = open_locals(engine, request, &planned)?;
     let solved = solve_plan(engine, request, &planned, (&locals, sink, cancel))?;

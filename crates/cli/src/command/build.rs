@@ -120,12 +120,16 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
 /// The fields that `docker buildx build` writes, those that exist here.
 fn metadata(outcome: &Outcome) -> Value {
     let mut fields = Map::new();
-    if let Some(config) = &outcome.image_id {
+    if let Some(config) = &outcome.config {
         fields.insert("containerimage.config.digest".to_owned(), json!(config));
     }
     if let Some(descriptor) = &outcome.descriptor {
         fields.insert("containerimage.descriptor".to_owned(), json!(descriptor));
-        fields.insert("containerimage.digest".to_owned(), json!(descriptor.digest));
+    }
+    // The store keeps no manifest: there the id names the image, as in Docker's own store.
+    let manifest = outcome.descriptor.as_ref().map(|found| &found.digest);
+    if let Some(digest) = manifest.or(outcome.image_id.as_ref()) {
+        fields.insert("containerimage.digest".to_owned(), json!(digest));
     }
     if !outcome.names.is_empty() {
         let names: Vec<String> = outcome.names.iter().map(ToString::to_string).collect();
