@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use rbuild_dockerfile::suggest;
 use rbuild_exporter::{Choice, Source, import};
 use rbuild_frontend::{ImageAnswer, ImagePlace, ImageQuestion, Known, Question};
 use rbuild_graph::ImageOrigin;
@@ -22,6 +23,7 @@ use crate::{BuildError, PullPolicy, Result};
 pub(crate) struct Answers<'a> {
     engine: &'a Engine,
     pull: PullPolicy,
+    stages: Vec<String>,
     known: Known,
     layers: BTreeMap<Digest, Vec<LayerId>>,
 }
@@ -34,11 +36,12 @@ struct Found {
 }
 
 impl<'a> Answers<'a> {
-    /// Nothing is known yet.
-    pub(crate) fn new(engine: &'a Engine, pull: PullPolicy) -> Answers<'a> {
+    /// Nothing is known yet; `stages` are the names that an image's name may be a slip of.
+    pub(crate) fn new(engine: &'a Engine, pull: PullPolicy, stages: Vec<String>) -> Answers<'a> {
         Answers {
             engine,
             pull,
+            stages,
             known: Known::new(),
             layers: BTreeMap::new(),
         }
@@ -145,7 +148,7 @@ impl<'a> Answers<'a> {
             &question.platform,
             (freshness, cancel),
         );
-        let found = found.map_err(|e| hint(BuildError::from(e), reference))?;
+        let found = found.map_err(|e| hint(BuildError::from(e), reference, &self.stages))?;
         let answer = ImageAnswer {
             pinned: (found.root != found.manifest).then_some(found.root),
             manifest: found.manifest,
@@ -187,11 +190,44 @@ impl<'a> Answers<'a> {
     }
 }
 
-/// A name that is found nowhere is often one that exists only locally.
-fn hint(error: BuildError, reference: &Reference) -> BuildError {
+/// A name that is found nowhere is often a stage's, or one that exists only locally.
+fn hint(error: BuildError, reference: &Reference, stages: &[String]) -> BuildError {
     let name = reference.familiar();
+    let error = match stage_hint(name.strip_suffix(":latest").unwrap_or(&name), stages) {
+        Some(hint) => error.help(hint),
+        None => error,
+    };
     error.help(format!(
         "{name} is not in the local store either; `rbuild import {name} FILE` puts an image there, \
          --build-context {name}=oci-layout://DIR maps the name to a directory"
     ))
+}
+
+/// What to say if a stage of this or a similar name may be meant.
+fn stage_hint(name: &str, stages: &[String]) -> Option<String> {
+    /// Among shorter names everything is similar.
+    const SHORTEST: usize = 4;
+    if stages.iter().any(|stage| stage == name) {
+        return Some(format!(
+            "stage {name} begins further down; only stages above can be built on"
+        ));
+    }
+    let stages: Vec<&str> = stages.iter().map(String::as_str).collect();
+    let near = suggest::nearest(name, &stages).filter(|_| name.len() >= SHORTEST)?;
+    Some(format!("did you mean the stage {near}?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_nearly_stages_are_noticed() {
+        let stages = ["build", "rt"].map(String::from);
+        let hint = |name| stage_hint(name, &stages).unwrap_or_default();
+        assert_eq!(hint("biuld"), "did you mean the stage build?");
+        assert!(hint("build").starts_with("stage build begins further down"));
+        assert_eq!(hint("rs"), "");
+        assert_eq!(hint("debian"), "");
+    }
 }

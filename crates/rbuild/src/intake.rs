@@ -23,13 +23,16 @@ pub(crate) struct DockerfileText {
     path: Option<PathBuf>,
 }
 
+/// Refuses a context that is no directory.
+pub(crate) fn check_context(request: &BuildRequest) -> Result<()> {
+    match &request.context {
+        ContextInput::Directory(dir) if !dir.is_dir() => Err(BuildError::no_context(dir)),
+        ContextInput::Directory(_) | ContextInput::Empty => Ok(()),
+    }
+}
+
 /// Reads the Dockerfile that a request means.
 pub(crate) fn dockerfile(request: &BuildRequest) -> Result<DockerfileText> {
-    if let ContextInput::Directory(dir) = &request.context
-        && !dir.is_dir()
-    {
-        return Err(BuildError::no_context(dir));
-    }
     let (path, name) = match &request.dockerfile {
         DockerfileInput::Text(bytes) => {
             return Ok(DockerfileText {

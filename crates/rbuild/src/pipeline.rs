@@ -80,13 +80,16 @@ fn plan(
     sink: &dyn Sink,
     cancel: &CancelToken,
 ) -> Result<Planned> {
+    intake::check_context(request)?;
     let load = "[internal] load build definition from Dockerfile";
     let dockerfile = announced(sink, load, |_| intake::dockerfile(request))?;
     let places = Places::new(&dockerfile.name, &dockerfile.text);
     let parsed = rbuild_dockerfile::parse(&dockerfile.text);
     places.check_parsed(&parsed, sink)?;
     let wanted = lower_request(request)?;
-    let mut answers = Answers::new(engine, request.pull);
+    let stages = parsed.dockerfile.stages.iter();
+    let stages = stages.filter_map(|stage| Some(stage.name.as_ref()?.text.clone()));
+    let mut answers = Answers::new(engine, request.pull, stages.collect());
     let plan = lowered(
         &parsed.dockerfile,
         &wanted,
