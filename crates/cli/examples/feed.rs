@@ -11,7 +11,7 @@ use rbuild::progress::{
     channel,
 };
 use rbuild::{ErrorKind, Excerpt, Report};
-use rbuild_cli::render::{Display, Mode, failed_steps, warnings};
+use rbuild_cli::render::{Display, Ending, Mode, failed_steps, warnings};
 use rbuild_cli::style::Look;
 
 const DOCKERFILE: &str = "FROM rust:1.90 AS build\nWORKDIR /src\nCOPY . .\nRUN cargo build --release\n\n\
@@ -163,10 +163,11 @@ fn main() -> std::io::Result<()> {
     let display = Display::start(mode, events)?;
     play(&sink, ok);
     drop(sink);
-    let trace = display.finish();
+    let ending = if ok { Ending::Finished } else { Ending::Failed };
+    let trace = display.finish(ending);
     let mut err = std::io::stderr();
     let look = Look::of(&err);
-    err.write_all(&failed_steps(&trace, look))?;
+    err.write_all(&failed_steps(&trace, mode, look))?;
     err.write_all(warnings(&trace, look).as_bytes())?;
     if !ok {
         let at = DOCKERFILE.find("cargo build").unwrap_or_default();

@@ -5,13 +5,13 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use rbuild::progress::{CancelToken, channel};
-use rbuild::{BuildRequest, Engine, Outcome};
+use rbuild::{BuildRequest, Engine, ErrorKind, Outcome};
 use serde_json::{Map, Value, json};
 
 use super::{CommandError, CommandResult, open, print, request};
 use crate::args::{BuildArgs, ProgressArg, ResultArgs};
 use crate::exit::Exit;
-use crate::render::{Display, Mode, Trace, failed_steps, warnings};
+use crate::render::{Display, Ending, Mode, Trace, failed_steps, warnings};
 use crate::signal;
 use crate::style::Look;
 
@@ -28,17 +28,19 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let (result, trace) = shown(mode, &engine, &request, &cancel)?;
     let look = Look::of(&io::stderr());
     if mode != Mode::RawJson {
-        io::stderr().write_all(&failed_steps(&trace, look)).ok();
+        io::stderr()
+            .write_all(&failed_steps(&trace, mode, look))
+            .ok();
+    }
+    if matches!(mode, Mode::Tty | Mode::Plain) {
+        io::stderr()
+            .write_all(warnings(&trace, look).as_bytes())
+            .ok();
     }
     match result {
-        Ok(outcome) => {
-            if matches!(mode, Mode::Tty | Mode::Plain) {
-                io::stderr()
-                    .write_all(warnings(&trace, look).as_bytes())
-                    .ok();
-            }
-            report.deliver(&outcome)
-        }
+        Ok(outcome) => report.deliver(&outcome),
+        // Nothing was tried if the request makes no sense.
+        Err(error) if error.kind() == ErrorKind::Usage => Ok(CommandError::Engine(error).show("")),
         Err(error) => Ok(CommandError::Engine(error).show(FAILED)),
     }
 }
@@ -57,7 +59,12 @@ fn shown(
     let result = engine.build(request, &sink, cancel);
     // The display ends when the last sender is gone.
     drop(sink);
-    Ok((result, display.finish()))
+    let ending = match &result {
+        Ok(_) => Ending::Finished,
+        Err(error) if error.kind() == ErrorKind::Cancelled => Ending::Stopped,
+        Err(_) => Ending::Failed,
+    };
+    Ok((result, display.finish(ending)))
 }
 
 fn mode(args: &ResultArgs) -> Mode {

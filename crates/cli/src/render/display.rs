@@ -1,14 +1,14 @@
 //! The thread that draws: takes events as they come and writes to standard error.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use rbuild::progress::Event;
 
 use super::json;
-use super::{Canvas, Phase, Plain, Trace, Tty};
+use super::{Canvas, Ending, Phase, Plain, Trace, Tty};
 use crate::style::{Look, terminal_size};
 
 /// Time between two pictures on a terminal.
@@ -35,6 +35,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Display {
     thread: JoinHandle<Trace>,
+    ending: Sender<Ending>,
 }
 
 impl Display {
@@ -42,26 +43,31 @@ impl Display {
     ///
     /// Fails if no thread can be started.
     pub fn start(mode: Mode, events: Receiver<Event>) -> io::Result<Self> {
+        let (ending, ended) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("rbuild-display".to_owned())
             .spawn(move || match mode {
-                Mode::Tty => live(&events),
+                Mode::Tty => live(&events, &ended),
                 Mode::Plain => plain(&events),
                 Mode::RawJson => raw(&events),
                 Mode::Silent => silent(&events),
             })?;
-        Ok(Self { thread })
+        Ok(Self { thread, ending })
     }
 
-    /// Waits until the last event is shown, and returns what is known of the build.
-    pub fn finish(self) -> Trace {
+    /// Waits until the last event is shown and the `ending`, and returns what is known of the build.
+    ///
+    /// The sender of the events must be gone.
+    pub fn finish(self, ending: Ending) -> Trace {
+        // Only the live picture listens.
+        self.ending.send(ending).ok();
         // A display that panicked has nothing to tell, and the build's own outcome still counts.
         self.thread.join().unwrap_or_default()
     }
 }
 
 /// Draws at most once per [`FRAME`], and only while something changes.
-fn live(events: &Receiver<Event>) -> Trace {
+fn live(events: &Receiver<Event>, ended: &Receiver<Ending>) -> Trace {
     let mut tty = Tty::new(SystemTime::now());
     let mut earliest = Instant::now();
     let mut due: Option<Instant> = None;
@@ -83,9 +89,9 @@ fn live(events: &Receiver<Event>) -> Trace {
             due = tty.trace().is_running().then_some(earliest);
         }
     }
-    put(tty
-        .picture(SystemTime::now(), canvas(), Phase::Final)
-        .as_bytes());
+    // Whoever lets go of the display without a word had an error.
+    let phase = Phase::Final(ended.recv().unwrap_or(Ending::Failed));
+    put(tty.picture(SystemTime::now(), canvas(), phase).as_bytes());
     tty.into_trace()
 }
 

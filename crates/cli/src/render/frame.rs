@@ -35,7 +35,18 @@ pub enum Phase {
     /// It does.
     Live,
     /// It is over: nothing spins, nothing is left out.
-    Final,
+    Final(Ending),
+}
+
+/// How the build ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Well.
+    Finished,
+    /// With an error, which need not be a step's.
+    Failed,
+    /// By an interrupt.
+    Stopped,
 }
 
 /// One line: painted text and how many columns it takes.
@@ -81,8 +92,14 @@ pub fn draw(
             frame.settled.push((key.clone(), artist.step(step)));
         }
     }
-    frame.live.push(artist.header(trace, begun));
-    frame.live.extend(artist.steps(&steps, room));
+    frame.live = artist.steps(&steps, room);
+    // How it ended belongs where it is seen: last, once the first steps have left the screen.
+    let scrolled = !settled.is_empty() || frame.live.len() > room;
+    let place = match phase {
+        Phase::Final(_) if scrolled => frame.live.len(),
+        Phase::Final(_) | Phase::Live => 0,
+    };
+    frame.live.insert(place, artist.header(trace, begun));
     frame
 }
 
@@ -97,9 +114,9 @@ impl Artist {
         let (ended, all) = trace.progress();
         let spent = seconds(since(begun, self.now));
         let word = match self.phase {
-            Phase::Final if trace.has_failed() => ("FAILED", Role::Bad),
-            Phase::Final if ended == all => ("FINISHED", Role::Good),
-            Phase::Final => ("STOPPED", Role::Warning),
+            Phase::Final(Ending::Failed) => ("FAILED", Role::Bad),
+            Phase::Final(Ending::Finished) => ("FINISHED", Role::Good),
+            Phase::Final(Ending::Stopped) => ("STOPPED", Role::Warning),
             Phase::Live => ("", Role::Normal),
         };
         let mut line = self.line();
@@ -113,17 +130,21 @@ impl Artist {
 
     /// The steps with what they are at, in at most `room` lines unless the build is over.
     fn steps(&self, steps: &[(&VertexKey, &Step)], room: usize) -> Vec<Row> {
-        if self.phase == Phase::Final {
+        if self.phase != Phase::Live {
             return steps.iter().map(|(_, step)| self.step(step)).collect();
         }
         let running = steps.iter().filter(|(_, step)| !step.has_ended()).count();
         let spare = room.saturating_sub(steps.len());
-        let each = (spare / running.max(1)).min(LOG_LINES + 2);
+        let each = spare / running.max(1);
+        // Where it does not come out even, the steps that run longest show one line more.
+        let mut odd = spare - each * running;
         let mut rows = Vec::new();
         for (_, step) in steps {
             rows.push(self.step(step));
             if step.state == StepState::Running {
-                rows.extend(self.details(step, each));
+                let more = odd.min(1);
+                odd -= more;
+                rows.extend(self.details(step, (each + more).min(LOG_LINES + 2)));
             }
         }
         if rows.len() > room {

@@ -1,11 +1,13 @@
 //! What is said once the build is over: the output of failed steps, and the warnings.
 
+use super::display::Mode;
 use super::text::{clean, stamp, visible};
 use super::trace::{StepState, Trace};
 use crate::style::{Colour, Look, Role};
 
-/// Returns, for each failed step, its name and the last lines of its output.
-pub fn failed_steps(trace: &Trace, look: Look) -> Vec<u8> {
+/// Returns, for each failed step, its name and the last lines of its output: unchanged below plain
+/// lines in a file, else without what could steer a terminal.
+pub fn failed_steps(trace: &Trace, mode: Mode, look: Look) -> Vec<u8> {
     let mut out = Vec::new();
     for (_, step) in trace.begun() {
         if !matches!(step.state, StepState::Failed(_)) {
@@ -20,9 +22,9 @@ pub fn failed_steps(trace: &Trace, look: Look) -> Vec<u8> {
         for line in step.tail.lines() {
             let at = look.paint(Role::Dim, &stamp(line.at));
             out.extend(format!("{at} ").as_bytes());
-            match look.colour {
-                Colour::Ansi => out.extend(visible(&line.bytes).as_bytes()),
-                Colour::None => out.extend(&line.bytes),
+            match (mode, look.colour) {
+                (Mode::Plain, Colour::None) => out.extend(&line.bytes),
+                _ => out.extend(visible(&line.bytes).as_bytes()),
             }
             out.push(b'\n');
         }

@@ -101,12 +101,6 @@ impl Trace {
             .any(|step| step.state == StepState::Running)
     }
 
-    /// Whether a step failed.
-    pub fn has_failed(&self) -> bool {
-        let failed = |step: &Step| matches!(step.state, StepState::Failed(_));
-        self.steps.values().any(failed)
-    }
-
     fn vertex(&mut self, update: &VertexUpdate) {
         let step = self.steps.entry(update.key.clone()).or_default();
         if step.started.is_none() && update.started.is_some() {

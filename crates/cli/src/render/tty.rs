@@ -41,7 +41,7 @@ impl Tty {
         let (keys, above): (Vec<VertexKey>, Vec<Row>) = frame.settled.into_iter().unzip();
         self.settled.extend(keys);
         let mut out = self.screen.show(&above, frame.live, canvas.columns);
-        if phase == Phase::Final {
+        if phase != Phase::Live {
             out.push_str(self.screen.leave());
         }
         out

@@ -1,7 +1,7 @@
 //! Plain progress.
 
 use rbuild::progress::Event;
-use rbuild_cli::render::{Plain, failed_steps, warnings};
+use rbuild_cli::render::{Mode, Plain, failed_steps, warnings};
 use rbuild_cli::style::Look;
 
 use crate::feed::*;
@@ -18,7 +18,7 @@ fn shown(groups: &[(u64, Vec<Event>)]) -> String {
         out.extend(plain.lines(at(*ms)));
     }
     let trace = plain.into_trace();
-    out.extend(failed_steps(&trace, Look::PLAIN));
+    out.extend(failed_steps(&trace, Mode::Plain, Look::PLAIN));
     out.extend(warnings(&trace, Look::PLAIN).into_bytes());
     String::from_utf8(out).unwrap()
 }

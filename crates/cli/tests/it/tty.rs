@@ -1,7 +1,7 @@
 //! The live picture.
 
 use rbuild::progress::Event;
-use rbuild_cli::render::{Canvas, Phase, Tty};
+use rbuild_cli::render::{Canvas, Ending, Phase, Tty};
 use rbuild_cli::style::{Colour, Look, Symbols};
 
 use crate::feed::*;
@@ -94,8 +94,11 @@ fn ended_steps_move_up_for_good() {
     let second = lines(&tty.picture(at(2_000), canvas(12, 80), Phase::Live));
     assert!(second.starts_with("[+] Building 2.0s (30/30)"));
     assert!(second.lines().count() < 12);
-    let last = lines(&tty.picture(at(3_000), canvas(12, 80), Phase::Final));
+    let done = Phase::Final(Ending::Finished);
+    let last = lines(&tty.picture(at(3_000), canvas(12, 80), done));
     assert!(last.contains("step 29") && !last.contains("step 0 "));
+    let end = "[+] Building 3.0s (30/30) FINISHED\n";
+    assert!(last.ends_with(end), "where it is seen: {last}");
 }
 
 #[test]
@@ -108,13 +111,13 @@ fn end_of_a_failed_build() {
     let mut canvas = canvas(24, 60);
     check(
         "tty-failed.txt",
-        &lines(&tty.picture(at(400), canvas, Phase::Final)),
+        &lines(&tty.picture(at(400), canvas, Phase::Final(Ending::Failed))),
     );
     canvas.look.colour = Colour::Ansi;
     canvas.columns = 61;
     check(
         "tty-failed-colours.txt",
-        &readable(&tty.picture(at(400), canvas, Phase::Final)),
+        &readable(&tty.picture(at(400), canvas, Phase::Final(Ending::Failed))),
     );
 }
 
@@ -128,4 +131,15 @@ fn picture_leaves_a_line_for_the_cursor() {
         let picture = fed(&events).picture(at(1_000), canvas(rows, 80), Phase::Live);
         assert!(lines(&picture).lines().count() < rows, "{rows}");
     }
+}
+
+#[test]
+fn spare_lines_go_to_the_steps_that_run_longest() {
+    let events: Vec<Event> = (0..12)
+        .map(|n| started(&format!("step {n}"), n))
+        .chain((0..12).map(|n| log(&format!("step {n}"), 50, "text\n")))
+        .collect();
+    let picture = lines(&fed(&events).picture(at(1_000), canvas(24, 80), Phase::Live));
+    assert_eq!(picture.lines().count(), 23);
+    assert_eq!(picture.matches("text").count(), 10);
 }
