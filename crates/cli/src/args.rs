@@ -7,8 +7,10 @@
     reason = "the comments on options are help texts, where brackets mean that a part may be left out"
 )]
 
+mod annotation;
 mod build;
 mod csv;
+mod foreign;
 mod images;
 mod run;
 mod secret;
@@ -21,7 +23,9 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+pub use annotation::Annotations;
 pub use build::{BuildArgs, ProgressArg, PullArg, ResultArgs};
+pub use foreign::ForeignArgs;
 pub use images::{
     HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, RemoveArgs, SaveArgs, SaveFormat,
     TableFormat, TagArgs,
@@ -29,7 +33,7 @@ pub use images::{
 pub use run::RunArgs;
 pub use secret::{SecretArg, SecretPlace};
 pub use store::{DebugCommand, GraphArgs, ParseArgs, StoreCommand};
-pub use value::{AllowArg, Context, Pair, SecurityArg, SshArg};
+pub use value::{AllowArg, Context, Pair, PlatformArg, SecurityArg, SshArg};
 
 /// What was asked for.
 #[derive(Debug, Parser)]
@@ -42,6 +46,8 @@ pub use value::{AllowArg, Context, Pair, SecurityArg, SshArg};
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
+    // Of an option given twice the last one counts, as with docker.
+    args_override_self = true,
     max_term_width = 100
 )]
 pub struct Cli {

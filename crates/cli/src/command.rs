@@ -103,7 +103,8 @@ fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
 
 /// The store's directory: as given, else the system's for root, else the user's own.
 fn root_dir(given: Option<&Path>) -> Result<PathBuf, CommandError> {
-    if let Some(root) = given {
+    // An empty variable is as good as none.
+    if let Some(root) = given.filter(|root| !root.as_os_str().is_empty()) {
         return Ok(std::path::absolute(root).map_err(anyhow::Error::from)?);
     }
     if rustix::process::geteuid().is_root() {

@@ -3,14 +3,16 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use rbuild::oci::Reference;
 use rbuild::{ExportSpec, NetworkMode, Ulimit};
 
+use super::annotation::{Annotations, annotations};
+use super::foreign::ForeignArgs;
 use super::secret::{SecretArg, secret};
 use super::size::size;
 use super::value::{
-    self, AllowArg, Context, Host, NamedContextArg, Pair, PlatformArg, SecurityArg, SshArg,
+    self, AllowArg, Context, Host, NamedContextArg, Pair, PlatformArg, SecurityArg, SshArg, switch,
 };
 
 /// Options of `rbuild build`.
@@ -64,7 +66,18 @@ pub struct BuildArgs {
     pub contexts: Vec<NamedContextArg>,
 
     /// Make every step again
-    #[arg(long, help_heading = "Cache")]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        value_name = "BOOL",
+        value_parser = switch,
+        action = ArgAction::Set,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true,
+        help_heading = "Cache"
+    )]
     pub no_cache: bool,
 
     /// Make the steps of these stages again; repeatable, or a comma-separated list
@@ -101,7 +114,7 @@ pub struct BuildArgs {
 
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub accepted: AcceptedArgs,
+    pub foreign: ForeignArgs,
 }
 
 /// What becomes of the result, and how the build is shown.
@@ -113,8 +126,22 @@ pub struct ResultArgs {
     #[arg(short, long = "output", value_name = "SPEC", value_parser = value::output)]
     pub outputs: Vec<ExportSpec>,
 
+    /// Annotation in the manifest of each output that has one, as [PLACE:]KEY=VALUE; repeatable
+    #[arg(long = "annotation", value_name = "ANNOTATION", value_parser = annotations)]
+    pub annotations: Vec<Annotations>,
+
     /// Send the image to the registry of each of its names
-    #[arg(long)]
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        value_name = "BOOL",
+        value_parser = switch,
+        action = ArgAction::Set,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true
+    )]
     pub push: bool,
 
     /// How to show the build
@@ -128,7 +155,18 @@ pub struct ResultArgs {
     pub progress: ProgressArg,
 
     /// Show nothing but the image's id
-    #[arg(short, long)]
+    #[arg(
+        short,
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        value_name = "BOOL",
+        value_parser = switch,
+        action = ArgAction::Set,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true
+    )]
     pub quiet: bool,
 
     /// Write the image's id to this file
@@ -181,34 +219,11 @@ pub struct StepArgs {
     pub jobs: Option<NonZeroUsize>,
 }
 
-/// Options that other builders have and that change nothing here.
-#[derive(Debug, Args)]
-pub struct AcceptedArgs {
-    /// The image is always put where it can be used.
-    #[arg(long, hide = true)]
-    pub load: bool,
-
-    /// There are no intermediate containers.
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub rm: Option<bool>,
-
-    /// There are no intermediate containers.
-    #[arg(long, hide = true)]
-    pub force_rm: bool,
-
-    /// No provenance is made.
-    #[arg(long, hide = true, value_parser = value::off, num_args = 0..=1, default_missing_value = "true")]
-    pub provenance: Option<bool>,
-
-    /// No bill of materials is made.
-    #[arg(long, hide = true, value_parser = value::off, num_args = 0..=1, default_missing_value = "true")]
-    pub sbom: Option<bool>,
-}
-
 /// How a build is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressArg {
     /// As a live picture on a terminal, as lines elsewhere
+    #[value(alias = "")]
     Auto,
     /// As a live picture
     Tty,

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use rbuild::oci::{Digest, Platform, Reference};
 use rbuild::{Dest, Export, ExportSpec, ImageOutput, NamedContextInput, NetworkMode, Ulimit};
 
-use super::csv::switch;
+use super::csv;
 
 /// `NAME=VALUE`, or `NAME` alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub struct Host {
 }
 
 /// Reads `NAME:ADDRESS` or `NAME=ADDRESS`; brackets around an IPv6 address are dropped.
+///
+/// `host-gateway` is the machine itself: steps share its network.
 pub fn host(text: &str) -> Result<Host, String> {
     let refuse = || format!("`{text}` is no host; write NAME:ADDRESS");
     // An equals sign cannot be in a name or an address, a colon can: it goes first.
@@ -102,7 +104,10 @@ pub fn host(text: &str) -> Result<Host, String> {
         .split_once('=')
         .or_else(|| text.split_once(':'))
         .ok_or_else(refuse)?;
-    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    let bare = match address {
+        "host-gateway" => "127.0.0.1",
+        _ => address.trim_start_matches('[').trim_end_matches(']'),
+    };
     if name.is_empty() || bare.parse::<std::net::IpAddr>().is_err() {
         return Err(refuse());
     }
@@ -286,14 +291,9 @@ pub fn allow(text: &str) -> Result<AllowArg, String> {
     }
 }
 
-/// Reads a switch that can only be off.
-pub fn off(text: &str) -> Result<bool, String> {
-    match switch("value", text) {
-        Ok(false) => Ok(false),
-        _ => Err(
-            "attestations are not supported; leave the option out or set it to false".to_owned(),
-        ),
-    }
+/// Reads a truth value.
+pub fn switch(text: &str) -> Result<bool, String> {
+    csv::switch("value", text)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::args::{BuildArgs, ProgressArg, ResultArgs};
 use crate::exit::Exit;
 use crate::render::{Display, Ending, Mode, Trace, failed_steps, warnings};
 use crate::signal;
-use crate::style::Look;
+use crate::style::{Look, Role};
 
 /// What stands before an engine's message, as BuildKit's client has it.
 pub const FAILED: &str = "failed to solve: ";
@@ -23,6 +23,7 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
     let mode = mode(&args.results);
     let report = Report::take(&mut args.results);
+    say_notes(mode, &args);
     let request = request::request(args)?;
     let engine = open(root)?;
     let (result, trace) = shown(mode, &engine, &request, &cancel)?;
@@ -43,6 +44,24 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
         Err(error) if error.kind() == ErrorKind::Usage => Ok(CommandError::Engine(error).show("")),
         Err(error) => Ok(CommandError::Engine(error).show(FAILED)),
     }
+}
+
+/// Says which options have no effect.
+fn say_notes(mode: Mode, args: &BuildArgs) {
+    if matches!(mode, Mode::Silent | Mode::RawJson) {
+        return;
+    }
+    let label = Look::of(&io::stderr()).paint(Role::Warning, "WARNING:");
+    let mut out = String::new();
+    for note in &args.foreign.notes {
+        out.push_str(&format!("{label} {note}\n"));
+    }
+    let has_manifest = |spec: &rbuild::ExportSpec| spec.export.is_image();
+    if !args.results.annotations.is_empty() && !args.results.outputs.iter().any(has_manifest) {
+        let note = "--annotation is ignored: only outputs like type=oci have a manifest";
+        out.push_str(&format!("{label} {note}\n"));
+    }
+    io::stderr().write_all(out.as_bytes()).ok();
 }
 
 type Built = Result<Outcome, rbuild::BuildError>;

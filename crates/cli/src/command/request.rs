@@ -6,18 +6,22 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rbuild::oci::Platform;
 use rbuild::{
-    BuildRequest, ContextInput, DockerfileInput, Entitlements, Export, ExportSpec, NetworkMode,
-    NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
+    Annotation, BuildRequest, ContextInput, DockerfileInput, Entitlements, Export, ExportSpec,
+    NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
 };
 
 use super::CommandError;
 use crate::args::{
-    AllowArg, BuildArgs, Context, Pair, PullArg, SecretArg, SecretPlace, SecurityArg, SshArg,
+    AllowArg, BuildArgs, Context, Pair, PlatformArg, PullArg, ResultArgs, SecretArg, SecretPlace,
+    SecurityArg, SshArg,
 };
 
 /// The variable that every client hands on by itself.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The variable with the platform to build for where none is named.
+const PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
 /// Most bytes taken from standard input: far above any Dockerfile.
 const STDIN_LIMIT: u64 = 16 << 20;
 /// What is said to an archive.
@@ -27,7 +31,7 @@ const ARCHIVE: &str =
 /// Returns what the options ask for.
 pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
     let (context, dockerfile) = sources(args.context, args.file.as_deref())?;
-    let outputs = outputs(args.results.outputs, args.results.push)?;
+    let outputs = outputs(args.results)?;
     let steps = args.steps;
     Ok(BuildRequest {
         context,
@@ -37,7 +41,7 @@ pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
         target: args.target,
         build_args: build_args(args.build_args),
         labels: labels(args.labels),
-        platforms: args.platforms.into_iter().map(|arg| arg.0).collect(),
+        platforms: platforms(args.platforms)?,
         no_cache: no_cache(args.no_cache, args.no_cache_filter),
         pull: match args.pull {
             PullArg::Always => PullPolicy::Always,
@@ -103,7 +107,7 @@ fn stdin() -> Result<Vec<u8>, CommandError> {
         .map_err(|error| anyhow::Error::from(error).context("read standard input"))?;
     if bytes.len() as u64 > STDIN_LIMIT {
         return Err(CommandError::Usage(
-            "standard input is larger than 1 GiB".to_owned(),
+            "standard input is larger than 16 MiB".to_owned(),
         ));
     }
     Ok(bytes)
@@ -118,6 +122,21 @@ fn is_archive(bytes: &[u8]) -> bool {
         b"\x28\xb5\x2f\xfd",
     ];
     MAGIC.iter().any(|magic| bytes.starts_with(magic)) || bytes.get(257..262) == Some(b"ustar")
+}
+
+/// What the command line says, else what Docker's variable says.
+fn platforms(given: Vec<PlatformArg>) -> Result<Vec<Platform>, CommandError> {
+    let variable = std::env::var(PLATFORM).unwrap_or_default();
+    if !given.is_empty() || variable.is_empty() {
+        return Ok(given.into_iter().map(|arg| arg.0).collect());
+    }
+    variable
+        .split(',')
+        .map(|text| {
+            Platform::parse(text)
+                .map_err(|error| CommandError::Usage(format!("{PLATFORM}: {error}")))
+        })
+        .collect()
 }
 
 /// A name without a value takes it from the environment, and is left out if it is not there.
@@ -166,10 +185,20 @@ fn new_privileges(options: &[SecurityArg]) -> NewPrivileges {
     }
 }
 
-fn outputs(mut outputs: Vec<ExportSpec>, push: bool) -> Result<Vec<ExportSpec>, CommandError> {
-    if push {
+/// Adds the registry if the image is to be sent there, and gives annotations to all outputs.
+fn outputs(results: ResultArgs) -> Result<Vec<ExportSpec>, CommandError> {
+    let mut outputs = results.outputs;
+    if results.push {
         let registry = Export::parse("type=registry").map_err(anyhow::Error::from)?;
         outputs.push(registry);
+    }
+    let annotations: Vec<Annotation> = results
+        .annotations
+        .into_iter()
+        .flat_map(|given| given.0)
+        .collect();
+    for output in &mut outputs {
+        output.image.annotations.extend(annotations.iter().cloned());
     }
     Ok(outputs)
 }

@@ -1,49 +1,9 @@
 //! The real command on Dockerfiles without RUN, which need no privilege.
 
-use std::fs;
-use std::process::Command;
-use std::time::Duration;
-
-use rbuild_testkit::{Finished, TempDir, Tree, run, run_with_input};
+use rbuild_testkit::{run, run_with_input};
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// A store and a context.
-struct Place {
-    dir: TempDir,
-}
-
-impl Place {
-    fn new(dockerfile: &str) -> Self {
-        let dir = TempDir::new();
-        Tree::new()
-            .file("context/Dockerfile", dockerfile)
-            .file("context/a.txt", "hello\n")
-            .write_to(dir.path());
-        Self { dir }
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rbuild"));
-        command
-            .args(words)
-            .current_dir(self.dir.path())
-            .env_clear()
-            .env("RBUILD_ROOT", self.dir.path().join("store"));
-        command
-    }
-
-    fn rbuild(&self, words: &[&str]) -> Finished {
-        run(&mut self.command(words), LIMIT)
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.path().join(name)).unwrap()
-    }
-}
-
-const COPY: &str = "FROM scratch\nCOPY a.txt /\nCMD [\"/a\"]\n";
+use crate::place::{COPY, LIMIT, Place};
 
 #[test]
 fn wrong_usage_ends_with_2() {

@@ -6,6 +6,8 @@ mod failure;
 mod feed;
 mod interrupt;
 mod json;
+mod options;
+mod place;
 mod plain;
 mod snapshot;
 mod tty;

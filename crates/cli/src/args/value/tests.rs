@@ -83,8 +83,8 @@ fn other_values() {
     assert!(security("seccomp=unconfined").is_err());
     assert_eq!(network("none"), Ok(NetworkMode::None));
     assert!(network("bridge0").is_err());
-    assert_eq!(off("false"), Ok(false));
-    assert!(off("mode=max").is_err());
+    assert_eq!(switch("0"), Ok(false));
+    assert!(switch("yes").is_err());
     let agent = |id: &str, socket: Option<&str>| SshArg {
         id: id.to_owned(),
         socket: socket.map(PathBuf::from),
