@@ -117,6 +117,12 @@ impl BuildError {
     /// An error whose message is that of its cause.
     pub(crate) fn caused(kind: ErrorKind, cause: impl StdError + Send + Sync + 'static) -> Self {
         let mut error = BuildError::new(kind, chain(&cause));
+        if is_unreadable_context(&cause) {
+            error = error.help(
+                "whoever builds must be able to read the context; what the build does not need can be \
+                 left out in .dockerignore",
+            );
+        }
         error.source = Some(Box::new(cause));
         error
     }
@@ -225,6 +231,18 @@ impl BuildError {
         BuildError::caused(ErrorKind::Build, source)
             .help("the store may be damaged: `rbuild store verify` checks it")
     }
+}
+
+/// Whether a file of a build context may not be read.
+fn is_unreadable_context(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(rbuild_source::Error::Read { source, .. }) = cause.downcast_ref() {
+            return source.kind() == io::ErrorKind::PermissionDenied;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 impl From<rbuild_progress::Cancelled> for BuildError {

@@ -226,7 +226,8 @@ fn unreadable_context_file() {
     run(&mut command, LIMIT)
         .expect_code(1)
         .expect_text("secret")
-        .expect_text("ermission denied");
+        .expect_text("ermission denied")
+        .expect_text("must be able to read the context");
 }
 
 #[test]
