@@ -32,6 +32,16 @@ pub enum Symbols {
     Ascii,
 }
 
+impl Symbols {
+    /// The mark where a text was cut.
+    pub fn ellipsis(self) -> char {
+        match self {
+            Self::Unicode => '…',
+            Self::Ascii => '~',
+        }
+    }
+}
+
 /// What a piece of text is, which decides how it looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

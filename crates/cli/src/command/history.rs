@@ -12,6 +12,7 @@ use super::table::Table;
 use super::{CommandResult, open, print};
 use crate::args::{HistoryArgs, TableFormat};
 use crate::render::{bytes, clean, fit};
+use crate::style::Look;
 
 /// Columns of a step in the table.
 const STEP_COLUMNS: usize = 60;
@@ -49,6 +50,7 @@ fn steps(image: &ImageDetails) -> Vec<(&History, u64)> {
 
 fn table(image: &ImageDetails, steps: &[(&History, u64)], args: &HistoryArgs) -> String {
     let now = Timestamp::now();
+    let mark = Look::of(&std::io::stdout()).symbols.ellipsis();
     let mut table = Table::new(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
     for (place, (step, size)) in steps.iter().enumerate() {
         let by = clean(&step.created_by);
@@ -64,7 +66,7 @@ fn table(image: &ImageDetails, steps: &[(&History, u64)], args: &HistoryArgs) ->
             if args.no_trunc {
                 by
             } else {
-                fit(&by, STEP_COLUMNS)
+                fit(&by, STEP_COLUMNS, mark)
             },
             bytes(*size),
             clean(&step.comment),

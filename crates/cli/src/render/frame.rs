@@ -292,9 +292,10 @@ impl Line {
         let right = if wide + 12 <= self.limit { right } else { "" };
         let reserved = if right.is_empty() { 0 } else { wide + 2 };
         let room = self.limit.saturating_sub(reserved);
+        let mark = self.look.symbols.ellipsis();
         let (mut text, mut used) = (String::new(), 0);
         for (role, piece) in &self.pieces {
-            let cut = fit(piece, room - used);
+            let cut = fit(piece, room - used, mark);
             used += columns(&cut);
             text.push_str(&self.look.paint(*role, &cut));
         }

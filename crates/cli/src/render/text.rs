@@ -34,8 +34,8 @@ pub fn visible(line: &[u8]) -> String {
     shown
 }
 
-/// Returns `text` cut to `columns` on the screen, with an ellipsis if something is missing.
-pub fn fit(text: &str, columns: usize) -> String {
+/// Returns `text` cut to `columns` on the screen, with `mark` at its end if something is missing.
+pub fn fit(text: &str, columns: usize, mark: char) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }
@@ -50,7 +50,7 @@ pub fn fit(text: &str, columns: usize) -> String {
         fitted.push(c);
     }
     if columns > 0 {
-        fitted.push('…');
+        fitted.push(mark);
     }
     fitted
 }
@@ -118,12 +118,12 @@ mod tests {
 
     #[test]
     fn cuts_by_columns() {
-        assert_eq!(fit("abc", 3), "abc");
-        assert_eq!(fit("abcd", 3), "ab…");
-        assert_eq!(fit("日本語", 6), "日本語");
-        assert_eq!(fit("日本語", 5), "日本…");
-        assert_eq!(fit("日本語", 4), "日…");
-        assert_eq!(fit("abc", 0), "");
+        assert_eq!(fit("abc", 3, '…'), "abc");
+        assert_eq!(fit("abcd", 3, '…'), "ab…");
+        assert_eq!(fit("日本語", 6, '…'), "日本語");
+        assert_eq!(fit("日本語", 5, '…'), "日本…");
+        assert_eq!(fit("日本語", 4, '…'), "日…");
+        assert_eq!(fit("abc", 0, '…'), "");
     }
 
     #[test]
