@@ -44,7 +44,6 @@ pub use value::{AllowArg, Context, Pair, PlatformArg, SecurityArg, SshArg};
     after_help = "A first argument that is none of the commands begins a build: `rbuild -t app .` is\n\
                   `rbuild build -t app .`",
     subcommand_required = true,
-    arg_required_else_help = true,
     disable_help_subcommand = true,
     // Of an option given twice the last one counts, as with docker.
     args_override_self = true,

@@ -13,6 +13,8 @@ mod signal;
 mod snippet;
 pub mod style;
 
+use std::ffi::OsString;
+
 use clap::Parser;
 
 pub use exit::Exit;
@@ -21,6 +23,10 @@ pub use snippet::excerpt;
 
 /// Does what the process's arguments ask for.
 pub fn main() -> Exit {
-    let words = args::with_command(std::env::args_os().collect());
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    if words.len() < 2 {
+        words.push("--help".into());
+    }
+    let words = args::with_command(words);
     command::run(args::Cli::parse_from(words))
 }

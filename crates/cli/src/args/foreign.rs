@@ -3,7 +3,6 @@
 //!
 //! [`foreign`] is the table; docs/commands.md repeats it for readers.
 
-use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::csv::{fields, switch};
@@ -110,6 +109,8 @@ fn is_disabled(value: &str) -> bool {
 pub struct ForeignArgs {
     /// One sentence for each that is ignored.
     pub notes: Vec<String>,
+    /// Why the first one that cannot be done is refused.
+    pub refusal: Option<String>,
 }
 
 impl Args for ForeignArgs {
@@ -139,24 +140,24 @@ impl Args for ForeignArgs {
 }
 
 impl FromArgMatches for ForeignArgs {
-    /// Fails with the first option that cannot be done.
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let mut notes = Vec::new();
+        let mut found = Self::default();
         for (name, ..) in TABLE {
             let values = matches.get_many::<String>(name).into_iter().flatten();
             for value in values {
                 match answer(name, value) {
                     Answer::Accept => {}
-                    Answer::Ignore(why) => notes.push(format!("--{name} is ignored: {why}")),
+                    Answer::Ignore(why) => {
+                        found.notes.push(format!("--{name} is ignored: {why}"));
+                    }
                     Answer::Refuse(why) => {
-                        let text = format!("--{name}: {why}\n");
-                        return Err(Error::raw(ErrorKind::InvalidValue, text));
+                        found.refusal.get_or_insert(format!("--{name}: {why}"));
                     }
                 }
             }
         }
-        notes.dedup();
-        Ok(Self { notes })
+        found.notes.dedup();
+        Ok(found)
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

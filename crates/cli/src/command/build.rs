@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use rbuild::progress::{CancelToken, channel};
-use rbuild::{BuildRequest, Engine, ErrorKind, Outcome};
+use rbuild::{BuildRequest, Engine, ErrorKind, Export, ExportSpec, Outcome};
 use serde_json::{Map, Value, json};
 
 use super::{CommandError, CommandResult, open, print, request};
@@ -23,9 +23,12 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
     let mode = mode(&args.results);
     let report = Report::take(&mut args.results);
-    say_notes(mode, &args);
+    let notes = notes(&args);
     let request = request::request(args)?;
     let engine = open(root)?;
+    if matches!(mode, Mode::Tty | Mode::Plain) {
+        io::stderr().write_all(notes.as_bytes()).ok();
+    }
     let (result, trace) = shown(mode, &engine, &request, &cancel)?;
     let look = Look::of(&io::stderr());
     if mode != Mode::RawJson {
@@ -47,21 +50,17 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
 }
 
 /// Says which options have no effect.
-fn say_notes(mode: Mode, args: &BuildArgs) {
-    if matches!(mode, Mode::Silent | Mode::RawJson) {
-        return;
+fn notes(args: &BuildArgs) -> String {
+    let mut notes = args.foreign.notes.clone();
+    let has_manifest =
+        |spec: &ExportSpec| spec.export.is_image() && !matches!(spec.export, Export::Image(_));
+    if !args.results.annotations.is_empty() && !args.results.outputs.iter().any(has_manifest) {
+        notes
+            .push("--annotation is ignored: only outputs like type=oci have a manifest".to_owned());
     }
     let label = Look::of(&io::stderr()).paint(Role::Warning, "WARNING:");
-    let mut out = String::new();
-    for note in &args.foreign.notes {
-        out.push_str(&format!("{label} {note}\n"));
-    }
-    let has_manifest = |spec: &rbuild::ExportSpec| spec.export.is_image();
-    if !args.results.annotations.is_empty() && !args.results.outputs.iter().any(has_manifest) {
-        let note = "--annotation is ignored: only outputs like type=oci have a manifest";
-        out.push_str(&format!("{label} {note}\n"));
-    }
-    io::stderr().write_all(out.as_bytes()).ok();
+    let line = |note| format!("{label} {note}\n");
+    notes.into_iter().map(line).collect()
 }
 
 type Built = Result<Outcome, rbuild::BuildError>;

@@ -30,6 +30,9 @@ const ARCHIVE: &str =
 
 /// Returns what the options ask for.
 pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
+    if let Some(refusal) = args.foreign.refusal {
+        return Err(CommandError::Usage(refusal));
+    }
     let (context, dockerfile) = sources(args.context, args.file.as_deref())?;
     let outputs = outputs(args.results)?;
     let steps = args.steps;
