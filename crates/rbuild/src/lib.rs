@@ -36,6 +36,7 @@ pub mod signal;
 mod step;
 mod transfer;
 mod verify;
+mod warnings;
 
 /// Events, sinks and cancellation of a running build.
 pub mod progress {

@@ -25,6 +25,7 @@ use crate::engine::Engine;
 use crate::outcome::StepCount;
 use crate::places::Places;
 use crate::step::announced;
+use crate::warnings::Warnings;
 use crate::{
     BuildError, BuildRequest, ContextInput, NamedContextInput, NewPrivileges, Outcome, Result,
     deliver, image_config, intake,
@@ -85,7 +86,9 @@ fn plan(
     let dockerfile = announced(sink, load, |_| intake::dockerfile(request))?;
     let places = Places::new(&dockerfile.name, &dockerfile.text);
     let parsed = rbuild_dockerfile::parse(&dockerfile.text);
-    places.check_parsed(&parsed, sink)?;
+    places.check_parsed(&parsed)?;
+    let mut warnings = Warnings::new(&parsed, &request.build_args, (&places, sink))?;
+    warnings.of_parser(&parsed);
     let wanted = lower_request(request)?;
     let stages = parsed.dockerfile.stages.iter();
     let stages = stages.filter_map(|stage| Some(stage.name.as_ref()?.text.clone()));
@@ -96,7 +99,8 @@ fn plan(
         &mut answers,
         (&places, sink, cancel),
     )?;
-    places.warn_all(&plan.warnings, sink);
+    warnings.of_frontend(&plan.warnings);
+    warnings.finish()?;
     Ok(Planned {
         plan,
         places,

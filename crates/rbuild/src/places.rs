@@ -1,11 +1,9 @@
 //! From findings of the parser and the frontend to reports with places in the Dockerfile.
 
-use rbuild_dockerfile::{Code, Diagnostic, LineRange, Parsed, SourceFile, Span};
+use rbuild_dockerfile::{Diagnostic, LineRange, Parsed, SourceFile, Span};
 use rbuild_frontend::Severity;
-use rbuild_progress::{Event, Sink, WarningNote};
 
 use crate::report::Excerpt;
-use crate::rule::Rule;
 use crate::{BuildError, Result};
 
 /// The Dockerfile as messages need it.
@@ -46,20 +44,12 @@ impl Places {
         }
     }
 
-    /// Fails with the first error of the parser, if there is one; tells of its warnings.
-    pub(crate) fn check_parsed(&self, parsed: &Parsed, sink: &dyn Sink) -> Result<()> {
-        if let Some(first) = parsed.first_error() {
-            return Err(self.parse_error(first, parsed));
+    /// Fails with the first error of the parser, if there is one.
+    pub(crate) fn check_parsed(&self, parsed: &Parsed) -> Result<()> {
+        match parsed.first_error() {
+            Some(first) => Err(self.parse_error(first, parsed)),
+            None => Ok(()),
         }
-        for found in &parsed.diagnostics {
-            // What the parser words at length is one of BuildKit's rules with a shorter text.
-            let message = match found.code {
-                Code::EmptyContinuation => "Empty continuation line",
-                _ => &found.message,
-            };
-            self.warn(found.code.as_str(), message, found.lines, sink);
-        }
-        Ok(())
     }
 
     /// The error that BuildKit would stop at, and after it the places of all others.
@@ -119,49 +109,13 @@ impl Places {
         }
     }
 
-    /// Tells of the frontend's warnings.
-    pub(crate) fn warn_all(&self, found: &[rbuild_frontend::Diagnostic], sink: &dyn Sink) {
-        for warning in found {
-            let lines = warning.spans.first().map(|span| self.file.lines_of(*span));
-            let code = warning.code.as_str();
-            self.warn(code, &warning.message, lines.unwrap_or_default(), sink);
-        }
+    /// What messages call the file.
+    pub(crate) fn file_name(&self) -> &str {
+        self.file.name()
     }
 
-    fn warn(&self, code: &str, message: &str, lines: LineRange, sink: &dyn Sink) {
-        let rule = Rule::named(code);
-        sink.send(Event::Warning(WarningNote {
-            vertex: None,
-            short: format!("{code}: {message}"),
-            detail: rule.iter().map(|rule| rule.reason.to_owned()).collect(),
-            url: rule.and_then(Rule::url),
-            file: Some(self.file.name().to_owned()),
-            line: (lines.first > 0).then_some(lines.first),
-            end_line: (lines.first > 0).then_some(lines.last),
-        }));
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use rbuild_progress::CollectSink;
-
-    use super::*;
-
-    #[test]
-    fn warnings_name_their_rule_and_its_page() {
-        let text = "FROM scratch\nLABEL a=b \\\n\n  c=d\n";
-        let (places, sink) = (Places::new("Dockerfile", text), CollectSink::new());
-        places
-            .check_parsed(&rbuild_dockerfile::parse(text), &sink)
-            .unwrap();
-        let [Event::Warning(note)] = &sink.take()[..] else {
-            panic!("not one warning")
-        };
-        assert_eq!(note.short, "NoEmptyContinuation: Empty continuation line");
-        let page = "https://docs.docker.com/go/dockerfile/rule/no-empty-continuation/";
-        assert_eq!(note.url.as_deref(), Some(page));
-        assert_eq!((note.detail.len(), note.line), (1, Some(4)));
+    /// The lines of a place.
+    pub(crate) fn lines_of(&self, span: Span) -> LineRange {
+        self.file.lines_of(span)
     }
 }

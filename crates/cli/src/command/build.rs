@@ -4,10 +4,12 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
+use rbuild::oci::Reference;
 use rbuild::progress::{CancelToken, channel};
 use rbuild::{BuildRequest, Engine, ErrorKind, Export, ExportSpec, Outcome};
 use serde_json::{Map, Value, json};
 
+use super::images::short;
 use super::{CommandError, CommandResult, open, print, request};
 use crate::args::{BuildArgs, ProgressArg, ResultArgs};
 use crate::exit::Exit;
@@ -42,10 +44,26 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
             .ok();
     }
     match result {
-        Ok(outcome) => report.deliver(&outcome),
+        Ok(outcome) => {
+            if mode == Mode::Tty {
+                io::stderr().write_all(built(&outcome).as_bytes()).ok();
+            }
+            report.deliver(&outcome)
+        }
         // Nothing was tried if the request makes no sense.
         Err(error) if error.kind() == ErrorKind::Usage => Ok(CommandError::Engine(error).show("")),
         Err(error) => Ok(CommandError::Engine(error).show(FAILED)),
+    }
+}
+
+/// Says what came out, which the steps on a terminal do not show.
+fn built(outcome: &Outcome) -> String {
+    let id = outcome.image_id.as_ref().map(short);
+    let names: Vec<String> = outcome.names.iter().map(Reference::familiar).collect();
+    match (id, names.is_empty()) {
+        (None, _) => String::new(),
+        (Some(id), true) => format!("Built {id}\n"),
+        (Some(id), false) => format!("Built {} ({id})\n", names.join(", ")),
     }
 }
 
