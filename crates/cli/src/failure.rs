@@ -11,24 +11,27 @@ use crate::style::{Look, Role};
 /// `prefix` stands before the message: `failed to solve: ` for builds.
 pub fn failure(report: &Report, prefix: &str, look: Look) -> String {
     let mut out = String::new();
+    let label = look.paint(Role::Bad, "ERROR:");
+    if report.kind == ErrorKind::Cancelled {
+        // Where it was then is no one's mistake.
+        return format!("{label} {prefix}canceled\n");
+    }
     if let Some(log) = &report.log {
-        let label = look.paint(Role::Help, "log:");
-        out.push_str(&format!("{label} {}\n", clean(&log.display().to_string())));
+        let log_label = look.paint(Role::Help, "log:");
+        out.push_str(&format!(
+            "{log_label} {}\n",
+            clean(&log.display().to_string())
+        ));
     }
     for place in &report.excerpts {
         out.push_str(&excerpt(place, look));
     }
     for advice in &report.help {
-        let label = look.paint(Role::Help, "help:");
-        out.push_str(&format!("{label} {}\n", clean(advice)));
+        let advice_label = look.paint(Role::Help, "help:");
+        out.push_str(&format!("{advice_label} {}\n", clean(advice)));
     }
-    let message = match report.kind {
-        ErrorKind::Cancelled => "canceled".to_owned(),
-        _ => harmless(&report.message),
-    };
-    let label = look.paint(Role::Bad, "ERROR:");
     // Last, since that is where people and scripts look for it.
-    out.push_str(&format!("{label} {prefix}{message}\n"));
+    out.push_str(&format!("{label} {prefix}{}\n", harmless(&report.message)));
     out
 }
 

@@ -97,7 +97,6 @@ fn whole_failure() {
 fn interruption_is_told_in_one_line() {
     let mut report = report(vec![]);
     report.kind = ErrorKind::Cancelled;
-    (report.log, report.help) = (None, vec![]);
     let text = failure(&report, "failed to solve: ", Look::PLAIN);
     assert_eq!(text, "ERROR: failed to solve: canceled\n");
 }
