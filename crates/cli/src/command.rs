@@ -6,6 +6,7 @@ mod history;
 mod images;
 mod import;
 mod inspect;
+mod proxy;
 mod request;
 mod rmi;
 mod run;

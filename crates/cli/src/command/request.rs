@@ -12,7 +12,8 @@ use rbuild::{
     NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
 };
 
-use super::CommandError;
+use super::proxy::proxies;
+use super::{CommandError, docker_config};
 use crate::args::{
     AllowArg, BuildArgs, Context, Pair, PlatformArg, PullArg, ResultArgs, SecretArg, SecretPlace,
     SecurityArg, SshArg,
@@ -142,13 +143,13 @@ fn platforms(given: Vec<PlatformArg>) -> Result<Vec<Platform>, CommandError> {
         .collect()
 }
 
-/// A name without a value takes it from the environment, and is left out if it is not there.
+/// Begins with what clients hand on by themselves. A name without a value takes it from the
+/// environment, and is left out if it is not there.
 fn build_args(pairs: Vec<Pair>) -> BTreeMap<String, String> {
-    let mut found: BTreeMap<String, String> = std::env::var(EPOCH)
-        .ok()
-        .map(|epoch| (EPOCH.to_owned(), epoch))
-        .into_iter()
-        .collect();
+    let mut found = docker_config().map(|dir| proxies(&dir)).unwrap_or_default();
+    if let Ok(epoch) = std::env::var(EPOCH) {
+        found.insert(EPOCH.to_owned(), epoch);
+    }
     for pair in pairs {
         let value = pair.value.or_else(|| std::env::var(&pair.name).ok());
         if let Some(value) = value {
