@@ -237,12 +237,20 @@ impl BuildError {
 fn is_unreadable_context(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(cause) = next {
-        if let Some(rbuild_source::Error::Read { source, .. }) = cause.downcast_ref() {
+        if let Some(rbuild_source::Error::Read { source, .. }) = source_error(cause) {
             return source.kind() == io::ErrorKind::PermissionDenied;
         }
         next = cause.source();
     }
     false
+}
+
+/// The source's error, also where the worker passes it on as its own.
+fn source_error<'e>(cause: &'e (dyn StdError + 'static)) -> Option<&'e rbuild_source::Error> {
+    match cause.downcast_ref() {
+        Some(rbuild_worker::Error::Source(inner)) => Some(inner),
+        _ => cause.downcast_ref(),
+    }
 }
 
 impl From<rbuild_progress::Cancelled> for BuildError {
