@@ -89,7 +89,10 @@ pub fn test(extent: Extent) -> Result<()> {
         step("Conformance");
         // Hundreds of builds: compiling the optimised program for them is the shorter way.
         let release = shell::release_binary()?;
-        tally.add(conformance::run(&release, &conformance::Options::default())?);
+        tally.add(conformance::run(
+            &release,
+            &conformance::Options::default(),
+        )?);
     }
     println!("\nfinished in {}", seconds(started.elapsed()));
     println!("{} passed, {} failed", tally.passed, tally.failed);

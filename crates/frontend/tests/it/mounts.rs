@@ -41,7 +41,10 @@ fn a_number_is_no_stage_for_a_mount() {
     let plan = plan_of(text, &request());
     let input = plan.graph.inputs(last(&plan))[1];
     let name = &plan.names[&input];
-    assert!(name.starts_with("FROM docker.io/library/0:latest@"), "{name}");
+    assert!(
+        name.starts_with("FROM docker.io/library/0:latest@"),
+        "{name}"
+    );
 }
 
 #[test]
