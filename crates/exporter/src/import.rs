@@ -3,13 +3,12 @@
 //! Nothing that is read is trusted: every blob must have the digest and size it is named by, every
 //! layer the diff id its config claims, names stay inside the archive, and documents have a limit.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use rbuild_layer::{LayerId, PulledLayer};
-use rbuild_oci::{Descriptor, DiffId, Digest, DigestWriter, ImageConfig, Platform, Reference};
-use rbuild_progress::{CancelReader, Meter};
+use rbuild_layer::{LayerId, LayerStore, PulledLayer};
+use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Platform, Reference};
+use rbuild_progress::{CancelToken, Meter};
 
 use crate::{Context, Error, Result};
 
@@ -128,19 +127,28 @@ fn checked_config(bytes: &[u8], layers: usize, path: &Path) -> Result<ImageConfi
     Ok(config)
 }
 
-/// Verifies that each blob, once uncompressed, is what the config names, and registers the stack.
-///
-/// Verified first: a layer known by its chain is believed by every later image that has the chain.
-fn register(
+/// Registers layers whose blobs are in the store, and reads each one that is not known yet: a blob
+/// must be what the config says of it.
+fn take_in(
     diff_ids: &[DiffId],
     blobs: &[Descriptor],
     origin: &str,
     cx: &Context<'_>,
 ) -> Result<Vec<LayerId>> {
-    diff_ids
+    let layers = register(diff_ids, blobs, origin, (cx.layers, cx.cancel))?;
+    layers
         .par_iter()
-        .zip(blobs)
-        .try_for_each(|(diff_id, blob)| check_diff_id(diff_id, blob, cx))?;
+        .try_for_each(|layer| cx.layers.index(layer, cx.cancel).map(drop))?;
+    Ok(layers)
+}
+
+/// Registers a stack, base first, without looking at any blob.
+fn register(
+    diff_ids: &[DiffId],
+    blobs: &[Descriptor],
+    origin: &str,
+    (store, cancel): (&LayerStore, &CancelToken),
+) -> Result<Vec<LayerId>> {
     let mut parent = None;
     let mut layers = Vec::with_capacity(diff_ids.len());
     for (diff_id, blob) in diff_ids.iter().zip(blobs) {
@@ -150,30 +158,8 @@ fn register(
             descriptor: Descriptor::new(&*blob.media_type, blob.digest.clone(), blob.size),
             origin: origin.to_owned(),
         };
-        layers.push(cx.layers.pulled(&layer, cx.cancel)?);
+        layers.push(store.pulled(&layer, cancel)?);
         parent = Some(layer.chain());
     }
     Ok(layers)
-}
-
-fn check_diff_id(diff_id: &DiffId, blob: &Descriptor, cx: &Context<'_>) -> Result<()> {
-    // A plain tar is named by its diff id.
-    if diff_id.0 == blob.digest {
-        return Ok(());
-    }
-    let path = cx.store.blob_path(&blob.digest);
-    let file = cx.store.open_blob(&blob.digest)?;
-    let mut reader = rbuild_layer::uncompressed(CancelReader::new(file, cx.cancel))
-        .map_err(Error::at("read", &path))?;
-    let mut writer = DigestWriter::new(io::sink());
-    io::copy(&mut reader, &mut writer).map_err(Error::at("uncompress", &path))?;
-    let (_, found, _) = writer.finish();
-    match found == diff_id.0 {
-        true => Ok(()),
-        false => Err(rbuild_layer::Error::DiffId {
-            expected: diff_id.clone(),
-            actual: DiffId(found),
-        }
-        .into()),
-    }
 }

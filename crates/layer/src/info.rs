@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use rbuild_oci::{Descriptor, DiffId, Digest};
+use rbuild_oci::{ChainId, Descriptor, DiffId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::{Compression, LayerId, OverlayNamespace};
@@ -18,7 +18,7 @@ pub struct LayerInfo {
     /// Blob that holds the encoded index; `None` for a pulled layer nobody has looked into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<Digest>,
-    /// Digest of the uncompressed tar, once it was made.
+    /// Digest of the uncompressed tar, once it was made; of a pulled layer what its image says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff_id: Option<DiffId>,
     /// The uncompressed tar, if the store keeps it.
@@ -36,6 +36,9 @@ pub struct LayerInfo {
     /// The form in which it was pulled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
+    /// Chain id that an image says a pulled layer tops, as long as nobody has seen its bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<ChainId>,
 }
 
 /// The bytes of all files of a layer, one after the other.
@@ -69,6 +72,7 @@ impl LayerInfo {
             trees: BTreeMap::new(),
             twins: BTreeMap::new(),
             original: None,
+            claimed: None,
         }
     }
 }

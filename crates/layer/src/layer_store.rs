@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_oci::{ChainId, Descriptor};
 use rbuild_progress::CancelToken;
-use rbuild_store::{Object, Store, Table, TreeDelete};
+use rbuild_store::{Object, Store, Table, TreeDelete, WorkLock};
 
 use crate::{Error, LayerId, LayerIndex, LayerInfo, Result, TreeJob, TreeWork, View, ViewLayer};
 
@@ -159,17 +159,11 @@ impl LayerStore {
         Ok(info.original.is_some() || (here && known))
     }
 
-    /// The layer of a chain of diff ids, if one was pulled or remembered under it.
+    /// The pulled layer of a chain of diff ids, if one's bytes were verified to top it.
     pub fn by_chain(&self, chain: &ChainId) -> Result<Option<LayerId>> {
         let row = self.store().get(Table::Chains, &chain.to_string())?;
         let text = row.and_then(|row| String::from_utf8(row).ok());
         Ok(text.and_then(|text| text.parse().ok()))
-    }
-
-    /// Remembers which layer tops a chain, so that an image built here can be a base.
-    pub fn remember_chain(&self, chain: &ChainId, layer: &LayerId) -> Result<()> {
-        let (chain, layer) = (chain.to_string(), layer.to_string());
-        Ok(self.store().put(Table::Chains, &chain, layer.as_bytes())?)
     }
 
     /// The objects that a layer consists of: for leases.
@@ -260,13 +254,17 @@ impl LayerStore {
         cancel: &CancelToken,
         change: impl FnOnce(&mut LayerInfo),
     ) -> Result<LayerInfo> {
-        let _alone = self
-            .store()
-            .work_lock(&format!("layer-row {layer}"), cancel)?;
+        let _alone = self.row_lock(layer, cancel)?;
         let mut info = self.info(layer)?;
         change(&mut info);
         self.put_row(&info)?;
         Ok(info)
+    }
+
+    fn row_lock(&self, layer: &LayerId, cancel: &CancelToken) -> Result<WorkLock> {
+        Ok(self
+            .store()
+            .work_lock(&format!("layer-row {layer}"), cancel)?)
     }
 
     fn report(&self, activity: Activity, name: &str, current: u64, total: Option<u64>) {

@@ -7,7 +7,7 @@ use rbuild_oci::{Descriptor, Reference};
 use rbuild_progress::{CancelReader, Meter};
 
 use super::files::{Files, read_document};
-use super::{Choice, ImportedImage, checked_config, register};
+use super::{Choice, ImportedImage, checked_config, take_in};
 use crate::layout::{DOCKER_MANIFEST, DockerImage};
 use crate::{Context, Error, Result};
 
@@ -32,11 +32,11 @@ pub(super) fn import(
     let mut blobs = Vec::with_capacity(names.len());
     for name in names {
         let found = files.open(name)?.ok_or_else(|| missing(name))?;
-        blobs.push(take_in(found.bytes, &path.join(name), meter, cx)?);
+        blobs.push(ingest(found.bytes, &path.join(name), meter, cx)?);
     }
     let tags = image.repo_tags.iter().flatten();
     Ok(ImportedImage {
-        layers: register(parsed.diff_ids(), &blobs, super::ORIGIN, cx)?,
+        layers: take_in(parsed.diff_ids(), &blobs, super::ORIGIN, cx)?,
         platform: parsed.platform().normalized(),
         manifest: None,
         names: tags.filter_map(|tag| Reference::parse(tag).ok()).collect(),
@@ -45,7 +45,7 @@ pub(super) fn import(
 }
 
 /// Takes in a layer whose digest nobody has stated; that it is the right one shows when it is indexed.
-fn take_in(
+fn ingest(
     bytes: impl Read,
     path: &Path,
     meter: &Meter<'_>,

@@ -10,7 +10,7 @@ use rbuild_store::Store;
 
 use super::files::{Files, read_document};
 use super::unpacked::DirFiles;
-use super::{Choice, ImportedImage, checked_config, register};
+use super::{Choice, ImportedImage, checked_config, take_in};
 use crate::layout::{IMAGE_NAME, INDEX, REF_NAME, blob_name};
 use crate::{Context, Error, Result};
 
@@ -141,7 +141,7 @@ impl Layout {
         })?;
         let config = crate::assemble::parse_config(&image.config)?;
         let origin = format!("oci-layout://{}", self.path.display());
-        let layers = register(config.diff_ids(), &image.layers, &origin, cx)?;
+        let layers = take_in(config.diff_ids(), &image.layers, &origin, cx)?;
         Ok(ImportedImage {
             config: image.config,
             layers,

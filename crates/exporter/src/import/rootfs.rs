@@ -9,7 +9,7 @@ use rbuild_layer::{Coding, uncompressed};
 use rbuild_oci::{Descriptor, DiffId, History, ImageConfig, Platform, media_type};
 use rbuild_progress::{CancelReader, Meter};
 
-use super::{Choice, ImportedImage, register};
+use super::{Choice, ImportedImage, take_in};
 use crate::{Context, Error, Result};
 
 /// The media type of a layer that begins like this.
@@ -47,7 +47,7 @@ pub(super) fn import(
     let diff_id = DiffId(digest.clone());
     let blob = Descriptor::new(media_type::OCI_LAYER, digest, size);
     let platform = choice.platform.clone().unwrap_or_else(Platform::host);
-    let layers = register(std::slice::from_ref(&diff_id), &[blob], super::ORIGIN, cx)?;
+    let layers = take_in(std::slice::from_ref(&diff_id), &[blob], super::ORIGIN, cx)?;
     let mut config = ImageConfig::new(&platform);
     config.rootfs.diff_ids = Some(vec![diff_id]);
     let comment = format!(

@@ -1,4 +1,5 @@
-//! Layers that come from elsewhere: registered by chain id, looked into only when needed.
+//! Layers that come from elsewhere: registered under what an image claims of them, looked into only
+//! when needed, and found by chain id only once their bytes were seen to be what was claimed.
 
 use std::io::Write;
 
@@ -42,53 +43,108 @@ impl PulledLayer {
 impl LayerStore {
     /// Registers a layer of an image; nothing is fetched.
     ///
-    /// The layer of a chain id that is known already is returned, and learns where its bytes can
-    /// be had now if they are not here. Errors: those of the store.
+    /// What the image claims is not believed: the layer is named by chain id *and* blob, so that a
+    /// later build of the same image finds it, and another image that claims the chain id for other
+    /// bytes does not. Layers whose bytes were verified are shared by chain id. A layer that is
+    /// known learns where its bytes can be had now, if they are not here. Errors: those of the store.
     pub fn pulled(&self, layer: &PulledLayer, cancel: &CancelToken) -> Result<LayerId> {
         let chain = layer.chain();
         let original = Original {
             descriptor: layer.descriptor.clone(),
             origin: layer.origin.clone(),
         };
-        if let Some(id) = self.known_chain(&chain, &original, cancel)? {
+        if let Some(id) = self.known(&chain, &original, cancel)? {
             return Ok(id);
         }
+        let name = claim_name(&chain, &original);
         let _alone = self
             .store()
-            .work_lock(&format!("layer-chain {chain}"), cancel)?;
-        if let Some(id) = self.known_chain(&chain, &original, cancel)? {
+            .work_lock(&format!("layer-claim {name}"), cancel)?;
+        if let Some(id) = self.known(&chain, &original, cancel)? {
             return Ok(id);
         }
         let mut info = LayerInfo::new(new_id()?);
         info.diff_id = Some(layer.diff_id.clone());
         info.original = Some(original);
+        info.claimed = Some(chain);
         let id = info.id.to_string();
-        let chain = chain.to_string();
-        put_with(self.store(), &info, Table::Chains, &chain, id.as_bytes())?;
+        put_with(self.store(), &info, Table::BlobLayers, &name, id.as_bytes())?;
         Ok(info.id)
     }
 
-    fn known_chain(
+    /// The layer that stands for what an image claims: verified under the chain id, or claimed the
+    /// same before.
+    fn known(
         &self,
         chain: &ChainId,
         original: &Original,
         cancel: &CancelToken,
     ) -> Result<Option<LayerId>> {
-        let Some(id) = self.by_chain(chain)? else {
+        let verified = self.verified(chain)?;
+        let found = match verified.filter(|info| self.serves(info, original)) {
+            Some(info) => Some(info),
+            None => self.named(Table::BlobLayers, &claim_name(chain, original))?,
+        };
+        let Some(info) = found else {
             return Ok(None);
         };
-        let Some(info) = self.find(&id)? else {
-            return Ok(None);
-        };
-        let knows = info.original.as_ref() == Some(original);
-        let has_blob = info
-            .original
-            .as_ref()
-            .is_some_and(|known| self.store().has_blob(&known.descriptor.digest));
-        if !knows && !has_blob {
-            self.update(&id, cancel, |info| info.original = Some(original.clone()))?;
+        let is_same_blob = |known: &Original| known.descriptor.digest == original.descriptor.digest;
+        if info.original.as_ref().is_some_and(is_same_blob)
+            && info.original.as_ref() != Some(original)
+            && !self.store().has_blob(&original.descriptor.digest)
+        {
+            self.update(&info.id, cancel, |info| {
+                info.original = Some(original.clone());
+            })?;
         }
-        Ok(Some(id))
+        Ok(Some(info.id))
+    }
+
+    /// The layer that was verified to top a chain.
+    fn verified(&self, chain: &ChainId) -> Result<Option<LayerInfo>> {
+        let info = self.named(Table::Chains, &chain.to_string())?;
+        // Whoever verifies a layer keeps its index.
+        Ok(info.filter(|info| info.claimed.is_none() && info.index.is_some()))
+    }
+
+    fn named(&self, table: Table, name: &str) -> Result<Option<LayerInfo>> {
+        let row = self.store().get(table, name)?;
+        let id = row.and_then(|row| std::str::from_utf8(&row).ok()?.parse().ok());
+        id.map_or(Ok(None), |id: LayerId| self.find(&id))
+    }
+
+    /// Whether a verified layer can stand for an image's blob: it is the same, or ours is here.
+    ///
+    /// Ours must not be fetched from where another blob lies: nobody has seen that one's bytes.
+    fn serves(&self, info: &LayerInfo, original: &Original) -> bool {
+        let ours = info.original.as_ref().map(|ours| &ours.descriptor.digest);
+        ours == Some(&original.descriptor.digest)
+            || ours.is_some_and(|blob| self.store().has_blob(blob))
+            || info
+                .blob
+                .as_ref()
+                .is_some_and(|blob| self.store().has_blob(blob))
+    }
+
+    /// Changes the row of a layer whose bytes have the diff id that was claimed; its chain id leads
+    /// to it from now on, unless it leads to another such layer already.
+    pub(super) fn update_verified(
+        &self,
+        layer: &LayerId,
+        cancel: &CancelToken,
+        change: impl FnOnce(&mut LayerInfo),
+    ) -> Result<LayerInfo> {
+        let _alone = self.row_lock(layer, cancel)?;
+        let mut info = self.info(layer)?;
+        change(&mut info);
+        match info.claimed.take() {
+            Some(chain) if self.verified(&chain)?.is_none() => {
+                let (chain, id) = (chain.to_string(), layer.to_string());
+                put_with(self.store(), &info, Table::Chains, &chain, id.as_bytes())?;
+            }
+            _ => self.put_row(&info)?,
+        }
+        Ok(info)
     }
 
     /// The compressed blob that a pulled layer came as, whether its bytes are here or not.
@@ -101,12 +157,12 @@ impl LayerStore {
     pub fn fetch_original(&self, layer: &LayerId, cancel: &CancelToken) -> Result<Descriptor> {
         let original = self.original(layer)?.ok_or(Error::Gone { layer: *layer })?;
         let descriptor = original.descriptor;
-        if self.store().has_blob(&descriptor.digest) {
+        if self.has_original(&descriptor)? {
             return Ok(descriptor);
         }
         let key = format!("layer-blob {}", descriptor.digest);
         let _alone = self.store().work_lock(&key, cancel)?;
-        if self.store().has_blob(&descriptor.digest) {
+        if self.has_original(&descriptor)? {
             return Ok(descriptor);
         }
         let name = descriptor.digest.to_string();
@@ -124,6 +180,22 @@ impl LayerStore {
                 source,
             }),
         }
+    }
+
+    /// Whether a blob is here. Errors: `Fetch` if it is and has another size than announced.
+    fn has_original(&self, descriptor: &Descriptor) -> Result<bool> {
+        if !self.store().has_blob(&descriptor.digest) {
+            return Ok(false);
+        }
+        let found = self.store().blob_size(&descriptor.digest)?;
+        if found == descriptor.size {
+            return Ok(true);
+        }
+        let reason = format!("it has {found} bytes, the image says {}", descriptor.size);
+        Err(Error::Fetch {
+            digest: descriptor.digest.clone(),
+            source: reason.into(),
+        })
     }
 
     /// Reads a pulled layer for its index alone.
@@ -190,6 +262,7 @@ impl LayerStore {
         Ok(read)
     }
 
+    /// Keeps the index that was made of a layer's bytes while they were verified.
     pub(super) fn store_index(
         &self,
         layer: &LayerId,
@@ -197,7 +270,7 @@ impl LayerStore {
         cancel: &CancelToken,
     ) -> Result<()> {
         let digest = self.store().put_blob(&index.encode())?;
-        self.update(layer, cancel, |info| info.index = Some(digest))?;
+        self.update_verified(layer, cancel, |info| info.index = Some(digest))?;
         Ok(())
     }
 
@@ -206,6 +279,11 @@ impl LayerStore {
         let diffs = stack.iter().map(|layer| self.diff_id(layer, cancel));
         Ok(chain_id(&diffs.collect::<Result<Vec<_>>>()?))
     }
+}
+
+/// What a layer is called whose bytes nobody has seen: chain id and blob, both claimed.
+fn claim_name(chain: &ChainId, original: &Original) -> String {
+    format!("{chain} {}", original.descriptor.digest)
 }
 
 /// Writes the bytes of all files one after the other.

@@ -38,7 +38,7 @@ fn a_layer_is_registered_once_and_nothing_is_read() {
     assert_eq!(bench.layers.pulled(&elsewhere, &bench.cancel).unwrap(), id);
     let original = bench.layers.original(&id).unwrap().unwrap();
     assert_eq!(original.origin, "two");
-    assert_eq!(bench.layers.by_chain(&layer.chain()).unwrap(), Some(id));
+    assert_eq!(bench.layers.by_chain(&layer.chain()).unwrap(), None);
     let error = bench.layers.index(&id, &bench.cancel).unwrap_err();
     assert!(matches!(error, Error::Fetch { .. }), "{error}");
 }
@@ -109,7 +109,11 @@ fn bytes_with_another_diff_id_never_become_a_layer() {
     let layer = PulledLayer {
         parent: None,
         diff_id: DiffId(Digest::sha256_of(b"something else")),
-        descriptor: Descriptor::new(Compression::GZIP.media_type(), blob, 1),
+        descriptor: Descriptor::new(
+            Compression::GZIP.media_type(),
+            blob,
+            gzip(&base()).len() as u64,
+        ),
         origin: String::new(),
     };
     let id = bench.layers.pulled(&layer, &bench.cancel).unwrap();
@@ -121,6 +125,89 @@ fn bytes_with_another_diff_id_never_become_a_layer() {
     let lowers = bench.layers.lowers(&[id], &bench.cancel);
     assert!(matches!(lowers, Err(Error::DiffId { .. })));
     assert_eq!(bench.layers.store().trees().unwrap(), [""; 0]);
+}
+
+/// A layer of an image that claims `diff_id` for these bytes, which are in the store.
+fn claim(bench: &Bench, diff_id: &Digest, tar: &[u8]) -> PulledLayer {
+    let blob = gzip(tar);
+    let digest = bench.layers.store().put_blob(&blob).unwrap();
+    PulledLayer {
+        parent: None,
+        diff_id: DiffId(diff_id.clone()),
+        descriptor: Descriptor::new(Compression::GZIP.media_type(), digest, blob.len() as u64),
+        origin: String::new(),
+    }
+}
+
+#[test]
+fn a_false_image_never_stands_for_the_true_chain() {
+    let bench = Bench::new(Way::InPlace);
+    let evil = TarMaker::default().file("bin/sh", "evil").finish();
+    let trusted = Digest::sha256_of(&base());
+    let pulled = |layer: &PulledLayer| bench.layers.pulled(layer, &bench.cancel).unwrap();
+    let (lie, truth) = (
+        claim(&bench, &trusted, &evil),
+        claim(&bench, &trusted, &base()),
+    );
+    assert_eq!(lie.chain(), truth.chain());
+    let false_layer = pulled(&lie);
+    let layer = pulled(&truth);
+    assert_ne!(layer, false_layer);
+    // Whoever of the two is looked into first.
+    let index = bench.layers.index(&false_layer, &bench.cancel);
+    assert!(matches!(index, Err(Error::DiffId { .. })), "{index:?}");
+    assert_eq!(bench.layers.by_chain(&truth.chain()).unwrap(), None);
+    bench.layers.index(&layer, &bench.cancel).unwrap();
+    assert_eq!(bench.layers.by_chain(&truth.chain()).unwrap(), Some(layer));
+    assert!(bench.layers.index(&false_layer, &bench.cancel).is_err());
+    assert_eq!(bench.layers.by_chain(&truth.chain()).unwrap(), Some(layer));
+    assert_eq!(pulled(&truth), layer);
+}
+
+#[test]
+fn verified_layers_are_shared_by_images_that_compress_them_otherwise() {
+    let bench = Bench::new(Way::InPlace);
+    let first = bench.pull(None, &base(), Compression::GZIP).id;
+    let second = bench.pull(None, &base(), Compression::ZSTD).id;
+    assert_ne!(first, second, "nobody has seen that they are the same");
+    bench.layers.index(&first, &bench.cancel).unwrap();
+    assert_eq!(bench.pull(None, &base(), Compression::ZSTD).id, first);
+    assert_eq!(bench.pull(None, &base(), Compression::None).id, first);
+}
+
+#[test]
+fn a_layer_without_its_bytes_does_not_take_those_of_another_blob() {
+    let bench = Bench::new(Way::InPlace);
+    let truth = claim(&bench, &Digest::sha256_of(&base()), &base());
+    let layer = bench.layers.pulled(&truth, &bench.cancel).unwrap();
+    bench.layers.index(&layer, &bench.cancel).unwrap();
+    let store = bench.layers.store();
+    std::fs::remove_file(store.blob_path(&truth.descriptor.digest)).unwrap();
+    let evil = TarMaker::default().file("bin/sh", "evil").finish();
+    let lie = claim(&bench, &truth.diff_id.0, &evil);
+    let false_layer = bench.layers.pulled(&lie, &bench.cancel).unwrap();
+    assert_ne!(false_layer, layer);
+    let original = bench.layers.original(&layer).unwrap().unwrap();
+    assert_eq!(original.descriptor, truth.descriptor);
+    // The same blob from another place is another matter.
+    let elsewhere = PulledLayer {
+        origin: "mirror".to_owned(),
+        ..truth
+    };
+    let again = bench.layers.pulled(&elsewhere, &bench.cancel).unwrap();
+    assert_eq!(again, layer);
+    let original = bench.layers.original(&layer).unwrap().unwrap();
+    assert_eq!(original.origin, "mirror");
+}
+
+#[test]
+fn a_blob_of_another_size_than_announced_is_refused() {
+    let bench = Bench::new(Way::InPlace);
+    let mut layer = claim(&bench, &Digest::sha256_of(&base()), &base());
+    layer.descriptor.size += 1;
+    let id = bench.layers.pulled(&layer, &bench.cancel).unwrap();
+    let fetched = bench.layers.fetch_original(&id, &bench.cancel);
+    assert!(matches!(fetched, Err(Error::Fetch { .. })), "{fetched:?}");
 }
 
 #[test]
