@@ -19,7 +19,7 @@ mod layout;
 mod rootfs;
 mod unpacked;
 
-pub use layout::{Layout, ResolvedImage};
+pub use layout::{Layout, LayoutFetch, ResolvedImage};
 
 /// What to import.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,7 +28,7 @@ mod walk;
 pub use assemble::{Assembled, AssembledImage, Document, ImageToExport, assemble};
 pub use error::{Error, Result};
 pub use export::{Context, Exported, export, write_archive};
-pub use import::{Choice, ImportedImage, Layout, ResolvedImage, Source, import};
+pub use import::{Choice, ImportedImage, Layout, LayoutFetch, ResolvedImage, Source, import};
 pub use spec::{
     Annotation, AnnotationPlace, Dest, Export, ExportSpec, Family, ImageOptions, ImageOutput, Stale,
 };

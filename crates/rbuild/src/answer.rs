@@ -4,14 +4,15 @@
 //! registry. Pulled images have no name in the store.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rbuild_dockerfile::suggest;
-use rbuild_exporter::{Choice, Source, import};
+use rbuild_exporter::{Choice, Layout};
 use rbuild_frontend::{ImageAnswer, ImagePlace, ImageQuestion, Known, Question};
 use rbuild_graph::ImageOrigin;
 use rbuild_layer::LayerId;
 use rbuild_oci::{Digest, ImageConfig, Reference};
-use rbuild_progress::{CancelToken, Sink, VertexKey};
+use rbuild_progress::{CancelToken, Sink};
 use rbuild_source::Freshness;
 
 use crate::engine::Engine;
@@ -105,10 +106,10 @@ impl<'a> Answers<'a> {
             ImagePlace::Layout { dir, .. } => format!("oci-layout://{dir}"),
         };
         let name = format!("[internal] load metadata for {shown}");
-        let (answer, layers) = announced(sink, &name, |key| match &question.place {
+        let (answer, layers) = announced(sink, &name, |_| match &question.place {
             ImagePlace::Reference(reference) => self.by_name(reference, question, cancel),
             ImagePlace::Layout { dir, digest } => {
-                self.in_layout((dir, digest.as_ref()), question, (sink, key, cancel))
+                self.in_layout((dir, digest.as_ref()), question, cancel)
             }
         })?;
         Ok(Found {
@@ -163,22 +164,19 @@ impl<'a> Answers<'a> {
         &self,
         (dir, digest): (&str, Option<&Digest>),
         question: &ImageQuestion,
-        (sink, key, cancel): (&dyn Sink, &VertexKey, &CancelToken),
+        cancel: &CancelToken,
     ) -> Result<(ImageAnswer, Vec<LayerId>)> {
-        let source = Source::LayoutDir {
-            dir: dir.into(),
-            choice: Choice {
-                tag: None,
-                digest: digest.cloned(),
-                platform: Some(question.platform.clone()),
-            },
+        let choice = Choice {
+            tag: None,
+            digest: digest.cloned(),
+            platform: Some(question.platform.clone()),
         };
-        let found = import(&source, &self.engine.context((sink, key, cancel)))?;
+        let layout = Layout::open(Path::new(dir))?;
+        let found = layout.resolve(&choice)?;
+        let layers = layout.register(&found, (self.engine.layers(), cancel))?;
         let config = ImageConfig::from_bytes(&found.config).map_err(BuildError::decode)?;
         let answer = ImageAnswer {
-            manifest: found
-                .manifest
-                .unwrap_or_else(|| Digest::sha256_of(&found.config)),
+            manifest: found.manifest.digest,
             pinned: None,
             diff_ids: config.diff_ids().to_vec(),
             config,
@@ -186,7 +184,7 @@ impl<'a> Answers<'a> {
                 dir: dir.to_owned(),
             },
         };
-        Ok((answer, found.layers))
+        Ok((answer, layers))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rbuild_exporter::LayoutFetch;
 use rbuild_layer::LayerStore;
 use rbuild_oci::Reference;
 use rbuild_progress::{CancelToken, Sink};
@@ -36,6 +37,7 @@ impl Engine {
         let nursery = LazyNursery::new(config.helper.clone());
         let client = LazyClient::new(move || client_config(&config));
         let fetch = RegistryFetch::new(Arc::clone(&store), Arc::clone(&client));
+        let fetch = LayoutFetch::new(Arc::clone(&store), Arc::new(fetch));
         let work = tree_work(&nursery);
         let layers = LayerStore::new(Arc::clone(&store), work, Arc::new(fetch));
         let registry = RegistryImages::new(Arc::clone(&store), client);

@@ -1,21 +1,30 @@
 //! Images in an OCI image layout, in a directory or an archive.
 
-use std::io;
+use std::error::Error as StdError;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
+use rbuild_layer::{Fetch, LayerId, LayerStore};
 use rbuild_oci::{Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference};
 use rbuild_progress::{CancelReader, CancelToken, Meter};
 use rbuild_store::Store;
 
 use super::files::{Files, read_document};
 use super::unpacked::DirFiles;
-use super::{Choice, ImportedImage, checked_config, take_in};
+use super::{Choice, ImportedImage, checked_config, register, take_in};
 use crate::layout::{IMAGE_NAME, INDEX, REF_NAME, blob_name};
 use crate::{Context, Error, Result};
 
 /// Most indexes within indexes.
 const DEPTH_MAX: usize = 4;
+
+/// What the origin of a layer in a layout begins with; the directory follows.
+const ORIGIN: &str = "oci-layout://";
+
+/// Bytes copied before progress is told.
+const PIECE: u64 = 4 << 20;
 
 /// Annotation of manifests that say something about another one and are no images.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
@@ -102,29 +111,22 @@ impl Layout {
         })
     }
 
-    /// Brings a blob into the store, verified, unless it is there.
+    /// Registers an image's layers with the store, base first, without reading any of them.
     ///
-    /// Errors: [`Error::MissingBlob`], [`Error::Import`] for another size, a store error for another digest.
-    pub fn bring(&self, blob: &Descriptor, store: &Store, cancel: &CancelToken) -> Result<()> {
-        if store.has_blob(&blob.digest) {
-            return Ok(());
-        }
-        let missing = || Error::MissingBlob {
-            path: self.path.clone(),
-            digest: blob.digest.clone(),
-        };
-        let found = self
-            .files
-            .open(&blob_name(&blob.digest))?
-            .ok_or_else(missing)?;
-        if found.size != blob.size {
-            return Err(self.wrong_size(blob, found.size));
-        }
-        let mut ingest = store.ingest()?;
-        io::copy(&mut CancelReader::new(found.bytes, cancel), &mut ingest)
-            .map_err(Error::at("copy", &self.path.join(blob_name(&blob.digest))))?;
-        ingest.commit(Some(&blob.digest))?;
-        Ok(())
+    /// Their bytes come through [`LayoutFetch`] when something needs them, and are verified then.
+    /// Errors: the directory's path cannot be told, those of the store.
+    pub fn register(
+        &self,
+        image: &ResolvedImage,
+        (layers, cancel): (&LayerStore, &CancelToken),
+    ) -> Result<Vec<LayerId>> {
+        let config = crate::assemble::parse_config(&image.config)?;
+        // Absolute: a later build may be started elsewhere.
+        let path = std::fs::canonicalize(&self.path).map_err(Error::at("find", &self.path))?;
+        let text = path.to_str();
+        let text = text.ok_or_else(|| Error::import(&path, "its path is not UTF-8"))?;
+        let origin = format!("{ORIGIN}{text}");
+        register(config.diff_ids(), &image.layers, &origin, (layers, cancel))
     }
 
     pub(super) fn import(
@@ -135,13 +137,13 @@ impl Layout {
     ) -> Result<ImportedImage> {
         let image = self.resolve(choice)?;
         image.layers.par_iter().try_for_each(|layer| {
-            self.bring(layer, cx.store, cx.cancel)?;
+            let files = (&*self.files, self.path.as_path());
+            bring(files, layer, (cx.store, &|_| {}, cx.cancel))?;
             meter.add(layer.size);
             Ok::<(), Error>(())
         })?;
         let config = crate::assemble::parse_config(&image.config)?;
-        let origin = format!("oci-layout://{}", self.path.display());
-        let layers = take_in(config.diff_ids(), &image.layers, &origin, cx)?;
+        let layers = take_in(config.diff_ids(), &image.layers, super::ORIGIN, cx)?;
         Ok(ImportedImage {
             config: image.config,
             layers,
@@ -270,7 +272,7 @@ impl Layout {
         let name = blob_name(&descriptor.digest);
         let bytes = read_document(&*self.files, &name, &self.path)?.ok_or_else(missing)?;
         if bytes.len() as u64 != descriptor.size {
-            return Err(self.wrong_size(descriptor, bytes.len() as u64));
+            return Err(wrong_size(&self.path, descriptor, bytes.len() as u64));
         }
         let mut verified =
             rbuild_oci::VerifyReader::new(bytes.as_slice(), descriptor.digest.clone(), None);
@@ -282,14 +284,81 @@ impl Layout {
         })?;
         Ok(bytes)
     }
+}
 
-    fn wrong_size(&self, blob: &Descriptor, found: u64) -> Error {
-        let reason = format!(
-            "blob {} has {found} bytes, expected {}",
-            blob.digest, blob.size
-        );
-        Error::import(&self.path, reason)
+/// Brings the blobs of layers that were registered by [`Layout::register`] from their layouts, and
+/// leaves all others to somebody else.
+pub struct LayoutFetch {
+    store: Arc<Store>,
+    others: Arc<dyn Fetch>,
+}
+
+impl LayoutFetch {
+    /// Blobs go to `store`; those that lie in no layout are brought by `others`.
+    pub fn new(store: Arc<Store>, others: Arc<dyn Fetch>) -> Self {
+        Self { store, others }
     }
+}
+
+impl Fetch for LayoutFetch {
+    fn fetch(
+        &self,
+        descriptor: &Descriptor,
+        origin: &str,
+        progress: &dyn Fn(u64),
+        cancel: &CancelToken,
+    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
+        let Some(dir) = origin.strip_prefix(ORIGIN) else {
+            return self.others.fetch(descriptor, origin, progress, cancel);
+        };
+        let dir = Path::new(dir);
+        let files = DirFiles::open(dir)?;
+        bring((&files, dir), descriptor, (&self.store, progress, cancel))?;
+        Ok(())
+    }
+}
+
+/// Brings a blob into the store, verified, unless it is there; `progress` hears how much came.
+///
+/// Errors: [`Error::MissingBlob`], [`Error::Import`] for another size, a store error for another digest.
+fn bring(
+    (files, path): (&dyn Files, &Path),
+    blob: &Descriptor,
+    (store, progress, cancel): (&Store, &dyn Fn(u64), &CancelToken),
+) -> Result<()> {
+    if store.has_blob(&blob.digest) {
+        return Ok(());
+    }
+    let name = blob_name(&blob.digest);
+    let found = files.open(&name)?.ok_or_else(|| Error::MissingBlob {
+        path: path.to_path_buf(),
+        digest: blob.digest.clone(),
+    })?;
+    if found.size != blob.size {
+        return Err(wrong_size(path, blob, found.size));
+    }
+    let mut ingest = store.ingest()?;
+    let mut input = CancelReader::new(found.bytes, cancel).take(blob.size);
+    let mut current = 0;
+    loop {
+        let count = io::copy(&mut input.by_ref().take(PIECE), &mut ingest)
+            .map_err(Error::at("copy", &path.join(&name)))?;
+        current += count;
+        progress(current);
+        if count < PIECE {
+            break;
+        }
+    }
+    ingest.commit(Some(&blob.digest))?;
+    Ok(())
+}
+
+fn wrong_size(path: &Path, blob: &Descriptor, found: u64) -> Error {
+    let reason = format!(
+        "blob {} has {found} bytes, expected {}",
+        blob.digest, blob.size
+    );
+    Error::import(path, reason)
 }
 
 /// The entry that serves a platform best, the first of equals. Entries that state none serve any.

@@ -5,8 +5,10 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use rbuild_exporter::{Context, Export, ExportSpec, Exported, ImageToExport, export};
-use rbuild_layer::{Entry, InPlace, Kind, LayerId, LayerStore, Mtime, NewEntry, NewLayer, NoFetch};
+use rbuild_exporter::{Context, Export, ExportSpec, Exported, ImageToExport, LayoutFetch, export};
+use rbuild_layer::{
+    Entry, Fetch, InPlace, Kind, LayerId, LayerStore, Mtime, NewEntry, NewLayer, NoFetch,
+};
 use rbuild_oci::{ImageConfig, Platform, Reference};
 use rbuild_progress::{CancelToken, CollectSink, Event, VertexKey};
 use rbuild_store::Store;
@@ -25,9 +27,19 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Self {
+        Self::with(|_| Arc::new(NoFetch))
+    }
+
+    /// Brings layers from the layouts that they were registered from.
+    pub fn fetching() -> Self {
+        Self::with(|store| Arc::new(LayoutFetch::new(store, Arc::new(NoFetch))))
+    }
+
+    fn with(fetch: impl FnOnce(Arc<Store>) -> Arc<dyn Fetch>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(&dir.path().join("store")).unwrap());
-        let layers = LayerStore::new(store.clone(), Arc::new(InPlace::root()), Arc::new(NoFetch));
+        let fetch = fetch(store.clone());
+        let layers = LayerStore::new(store.clone(), Arc::new(InPlace::root()), fetch);
         let (sink, vertex, cancel) = (
             CollectSink::new(),
             VertexKey::new("sha256:00"),

@@ -181,11 +181,6 @@ fn layouts_are_asked_by_tag_and_digest() {
     );
 
     let to = Bench::new();
-    let image = layout().resolve(&tagged("two")).unwrap();
-    for layer in &image.layers {
-        layout().bring(layer, &to.store, &to.cancel).unwrap();
-        assert!(to.store.has_blob(&layer.digest));
-    }
     let source = Source::LayoutDir {
         dir: bench.path("l"),
         choice: tagged("two"),
@@ -193,4 +188,45 @@ fn layouts_are_asked_by_tag_and_digest() {
     let back = import(&source, &to.cx()).unwrap();
     assert_eq!(content(&to, &back, "second"), "2");
     assert_eq!(back.manifest, Some(two));
+}
+
+#[test]
+fn registered_layers_are_read_when_they_are_needed() {
+    let from = Bench::new();
+    from.export("type=oci,tar=false,dest=@/l", &from.image());
+    let dir = from.path("l");
+    let away = from.path("away");
+    fs::create_dir(&away).unwrap();
+    let layout = Layout::open(&dir).unwrap();
+    let image = layout.resolve(&Choice::default()).unwrap();
+    let blob = |layer: usize| {
+        dir.join("blobs/sha256")
+            .join(image.layers[layer].digest.hex())
+    };
+    let hidden = |layer: usize| away.join(layer.to_string());
+    for layer in 0..2 {
+        fs::rename(blob(layer), hidden(layer)).unwrap();
+    }
+    let to = Bench::fetching();
+    let register = || {
+        let layout = Layout::open(&dir).unwrap();
+        layout.register(&image, (&to.layers, &to.cancel)).unwrap()
+    };
+    let layers = register();
+    let missing = to.layers.index(&layers[0], &to.cancel).unwrap_err();
+    assert!(
+        matches!(missing, rbuild_layer::Error::Fetch { .. }),
+        "{missing}"
+    );
+    // Another file of the same length is not taken for the layer.
+    let size = fs::metadata(hidden(0)).unwrap().len();
+    fs::write(blob(0), vec![0; usize::try_from(size).unwrap()]).unwrap();
+    assert!(to.layers.index(&layers[0], &to.cancel).is_err());
+    fs::rename(hidden(0), blob(0)).unwrap();
+    to.layers.index(&layers[0], &to.cancel).unwrap();
+    assert!(!to.store.has_blob(&image.layers[1].digest));
+    // What is in the store is not looked for again.
+    fs::remove_file(blob(0)).unwrap();
+    assert_eq!(register(), layers);
+    to.layers.lowers(&layers[..1], &to.cancel).unwrap();
 }

@@ -7,6 +7,7 @@ mod host;
 mod interrupt;
 mod judges;
 mod kill;
+mod layout;
 mod leftovers;
 mod output;
 mod place;
