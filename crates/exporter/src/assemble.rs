@@ -224,7 +224,7 @@ fn layers_of(
 }
 
 fn layer_blob(layer: &LayerId, options: &ImageOptions, cx: &Context<'_>) -> Result<Descriptor> {
-    let compression = options.compression.unwrap_or(Compression::GZIP);
+    let compression = options.layer_compression();
     let came_as = cx
         .layers
         .original(layer)?

@@ -150,6 +150,13 @@ pub enum AnnotationPlace {
     IndexDescriptor,
 }
 
+impl ImageOptions {
+    /// How layers made here are compressed.
+    pub fn layer_compression(&self) -> Compression {
+        self.compression.unwrap_or(Compression::GZIP)
+    }
+}
+
 impl ExportSpec {
     /// Checks that the place can be written to; the earlier, the less is built in vain.
     ///

@@ -6,6 +6,7 @@
 mod active;
 mod bytes;
 mod commit;
+mod into_tree;
 mod pull;
 mod trees;
 mod twins;

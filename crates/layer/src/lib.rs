@@ -53,7 +53,7 @@ pub use job::{
 pub use layer_store::{
     ActiveLayer, Activity, Fetch, LayerProblem, LayerStore, NoFetch, PulledLayer, Report,
 };
-pub use new_layer::{NewEntry, NewLayer};
+pub use new_layer::{Form, NewEntry, NewLayer};
 pub use resolve::{Follow, MAX_LINKS, Resolved, resolve};
 pub use tar_read::{Archive, TarEntry, TarKind, clean_path};
 pub use view::{Found, LayerBytes, View, ViewLayer};

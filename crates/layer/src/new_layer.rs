@@ -1,6 +1,20 @@
 //! What a layer shall hold before it exists: entries, and where each file's bytes come from.
 
-use crate::{ByteSource, ContentDigest, Entry, Kind};
+use crate::{ByteSource, Compression, ContentDigest, Entry, Kind, LayerId};
+
+/// In which form a layer of files is made. Its diff id is taken on the way, whichever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form<'a> {
+    /// The tar.
+    Blob,
+    /// The tar, and the same compressed, in one pass over the files.
+    Compressed(Compression),
+    /// A directory that a step can run on; no tar is stored.
+    Tree {
+        /// The layers below it, lowest first: implied parents look as they do there.
+        below: &'a [LayerId],
+    },
+}
 
 /// A layer to be made by `LayerStore::commit_files`.
 ///

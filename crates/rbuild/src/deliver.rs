@@ -7,6 +7,7 @@ use rbuild_exporter::{Export, ExportSpec, ImageToExport, export};
 use rbuild_frontend::{Plan, PlanResult};
 use rbuild_oci::{Digest, Platform, Reference};
 use rbuild_progress::{CancelToken, Event, Sink, StatusUpdate, VertexKey};
+use rbuild_worker::{Asked, FilesAsked, ImageAsked};
 
 use crate::engine::Engine;
 use crate::image_config::BuiltImage;
@@ -28,12 +29,16 @@ pub(crate) fn deliver(
             names.extend(spec.image.names.iter().cloned());
         }
     }
-    let (ready, ids) = announced(sink, "exporting to image", |key| {
-        let ready: Vec<BuiltImage> = status(sink, key, "exporting layers", || images.collect())?;
-        let named = native(plan);
-        let ids = keep(engine, &ready, (&names, named), (sink, key))?;
-        Ok::<_, BuildError>((ready, ids))
-    })?;
+    let (ready, ids) = match asked(request).image {
+        ImageAsked::No => (images.collect::<Result<_>>()?, Vec::new()),
+        ImageAsked::Yes => announced(sink, "exporting to image", |key| {
+            let ready: Vec<BuiltImage> =
+                status(sink, key, "exporting layers", || images.collect())?;
+            let named = native(plan);
+            let ids = keep(engine, &ready, (&names, named), (sink, key))?;
+            Ok::<_, BuildError>((ready, ids))
+        })?,
+    };
     let mut exports = Vec::new();
     for spec in &request.outputs {
         if matches!(spec.export, Export::Image(_) | Export::CacheOnly) {
@@ -75,6 +80,35 @@ fn native(plan: &Plan) -> usize {
     let host = Platform::host();
     let runs_here = |result: &PlanResult| host.matches(&result.platform);
     plan.results.iter().position(runs_here).unwrap_or_default()
+}
+
+/// What the outputs of a build ask of the layers of its result.
+pub(crate) fn asked(request: &BuildRequest) -> Asked {
+    let exports = || request.outputs.iter().map(|spec| &spec.export);
+    let is_files = |export: &Export| matches!(export, Export::Local { .. } | Export::Tar { .. });
+    let is_image = |export: &Export| !is_files(export) && !matches!(export, Export::CacheOnly);
+    // Without any output the image is kept in the store.
+    let has_image =
+        !request.tags.is_empty() || request.outputs.is_empty() || exports().any(is_image);
+    let archives = request
+        .outputs
+        .iter()
+        .filter(|spec| is_image(&spec.export) && !matches!(spec.export, Export::Image(_)));
+    Asked {
+        image: if has_image {
+            ImageAsked::Yes
+        } else {
+            ImageAsked::No
+        },
+        compressions: archives
+            .map(|spec| spec.image.layer_compression())
+            .collect(),
+        files: if exports().any(is_files) {
+            FilesAsked::Yes
+        } else {
+            FilesAsked::No
+        },
+    }
 }
 
 /// Puts the images into the store, the one at `named` under the names; returns their ids.

@@ -12,7 +12,7 @@ use rbuild_layer::{LayerId, LayerStore};
 use rbuild_oci::{DiffId, History, ImageConfig};
 use rbuild_progress::CancelToken;
 use rbuild_solver::Solved;
-use rbuild_worker::Output;
+use rbuild_worker::{Asked, ImageAsked, Output};
 
 use crate::{BuildError, Result};
 
@@ -22,12 +22,12 @@ pub(crate) struct BuiltImage {
     pub layers: Vec<LayerId>,
 }
 
-/// Puts the config of one result together; makes diff ids that are not known yet.
+/// Puts the config of one result together; makes diff ids that are not known yet, if an image is asked for.
 pub(crate) fn assemble(
     result: &PlanResult,
     solved: &Solved<Output>,
     layers: &LayerStore,
-    (epoch, cancel): (Option<i64>, &CancelToken),
+    (asked, epoch, cancel): (&Asked, Option<i64>, &CancelToken),
 ) -> Result<BuiltImage> {
     let stack: Vec<LayerId> = result
         .edge
@@ -35,9 +35,11 @@ pub(crate) fn assemble(
         .map(|output| output.layers().to_vec())
         .unwrap_or_default();
     let mut config: ImageConfig = result.config.clone();
-    config.rootfs.diff_ids = if stack.is_empty() {
+    // Where only the files are wanted nobody sees the config.
+    config.rootfs.diff_ids = if stack.is_empty() || asked.image == ImageAsked::No {
         None
     } else {
+        compress_new(&stack, layers, (asked, cancel))?;
         Some(diff_ids(&stack, layers, cancel)?)
     };
     config.history = history(result, solved, layers, epoch)?;
@@ -50,6 +52,23 @@ pub(crate) fn assemble(
         config: config.to_bytes(),
         layers: stack,
     })
+}
+
+/// Compresses layers that lack their diff id, if they are to be exported: it takes both in one pass.
+fn compress_new(
+    stack: &[LayerId],
+    layers: &LayerStore,
+    (asked, cancel): (&Asked, &CancelToken),
+) -> Result<()> {
+    let Some(compression) = asked.compressions.first() else {
+        return Ok(());
+    };
+    for layer in stack {
+        if layers.info(layer)?.diff_id.is_none() {
+            layers.compressed(layer, *compression, cancel)?;
+        }
+    }
+    Ok(())
 }
 
 /// The diff ids of a stack; those not known yet are made side by side.

@@ -18,7 +18,9 @@ use rbuild_oci::{Digest, Platform};
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
-use rbuild_worker::{LocalWorker, Output, StepDefaults, StoreIndex, WorkerParts};
+use rbuild_worker::{
+    Ahead, LocalWorker, Output, StepDefaults, StoreIndex, WorkerParts, layer_uses,
+};
 
 use crate::answer::Answers;
 use crate::engine::Engine;
@@ -41,13 +43,18 @@ pub(crate) fn build(
     deliver::check(request)?;
     let planned = plan(engine, request, sink, cancel)?;
     let locals = open_locals(engine, request, &planned)?;
-    let solved = solve_plan(engine, request, &planned, (&locals, sink, cancel))?;
+    let ahead = Ahead::new(engine.layers().clone())
+        .map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?;
+    let ahead = Arc::new(ahead);
+    let solved = solve_plan(engine, request, &planned, (&locals, &ahead, sink, cancel))?;
+    ahead.close();
     for local in locals.values() {
         local.save(engine.store())?;
     }
+    let asked = deliver::asked(request);
     let images = planned.plan.results.iter().map(|result| {
         let epoch = planned.plan.source_epoch;
-        image_config::assemble(result, &solved, engine.layers(), (epoch, cancel))
+        image_config::assemble(result, &solved, engine.layers(), (&asked, epoch, cancel))
     });
     let mut outcome = deliver::deliver(engine, request, images, (&planned.plan, sink, cancel))?;
     outcome.steps = StepCount {
@@ -204,9 +211,19 @@ fn solve_plan(
     engine: &Engine,
     request: &BuildRequest,
     planned: &Planned,
-    (locals, sink, cancel): (&BTreeMap<String, LocalContext>, &dyn Sink, &CancelToken),
+    (locals, ahead, sink, cancel): (
+        &BTreeMap<String, LocalContext>,
+        &Arc<Ahead>,
+        &dyn Sink,
+        &CancelToken,
+    ),
 ) -> Result<Solved<Output>> {
     let plan = &planned.plan;
+    let targets: Vec<_> = plan
+        .results
+        .iter()
+        .filter_map(|result| result.edge)
+        .collect();
     let worker = LocalWorker::new(WorkerParts {
         store: Arc::clone(engine.store()),
         layers: engine.layers().clone(),
@@ -223,13 +240,10 @@ fn solve_plan(
             log_dir: engine.root().join("logs"),
             no_new_privileges: request.new_privileges == NewPrivileges::Forbidden,
         },
+        uses: layer_uses(&plan.graph, &targets, &deliver::asked(request)),
+        ahead: Arc::clone(ahead),
     });
     let cache = StoreIndex::new(Arc::clone(engine.store()), engine.rung());
-    let targets: Vec<_> = plan
-        .results
-        .iter()
-        .filter_map(|result| result.edge)
-        .collect();
     let wanted = SolveRequest {
         graph: &plan.graph,
         targets: &targets,

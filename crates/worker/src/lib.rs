@@ -8,6 +8,7 @@
 //! What does not live here: order, keys and parallelism (the solver), what an instruction means
 //! (the frontend), bytes of layers (the layer crate).
 
+mod ahead;
 mod error;
 mod exec;
 mod file;
@@ -15,10 +16,13 @@ mod index;
 mod log;
 mod mount;
 mod output;
+mod uses;
 mod worker;
 
+pub use ahead::Ahead;
 pub use error::{Error, Result};
 pub use index::StoreIndex;
 pub use mount::SecretSource;
 pub use output::Output;
+pub use uses::{Asked, Early, FilesAsked, ImageAsked, LayerUse, MadeAs, layer_uses};
 pub use worker::{LocalWorker, StartNursery, StepDefaults, WorkerParts};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use rbuild_graph::{CopyAction, ExecMountKind, ExecOp, FileAction, FileOp, Op, Vertex};
+use rbuild_graph::{CopyAction, ExecMountKind, ExecOp, FileAction, FileOp, Op, Vertex, VertexId};
 use rbuild_layer::{FileView, LayerId, LayerStore};
 use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
@@ -14,7 +14,7 @@ use rbuild_source::{LocalContext, Selection};
 use rbuild_store::Store;
 
 use crate::mount::SecretSource;
-use crate::{Error, Output, Result};
+use crate::{Ahead, Error, LayerUse, MadeAs, Output, Result};
 
 /// First bytes of what several selections of one input are digested to.
 const CONTENT_VERSION: &[u8] = b"rbuild-input-content 1\n";
@@ -52,6 +52,10 @@ pub struct WorkerParts {
     pub nursery: Arc<dyn StartNursery>,
     /// What every step gets.
     pub steps: StepDefaults,
+    /// What will be done with the layers of steps; a step that is not in it makes a plain tar.
+    pub uses: BTreeMap<VertexId, LayerUse>,
+    /// Does what outputs will ask for while steps run.
+    pub ahead: Arc<Ahead>,
 }
 
 /// Carries out ops on this machine.
@@ -64,6 +68,8 @@ pub struct LocalWorker {
     pub(crate) agents: BTreeMap<String, PathBuf>,
     pub(crate) nursery: Arc<dyn StartNursery>,
     pub(crate) steps: StepDefaults,
+    uses: BTreeMap<VertexId, LayerUse>,
+    ahead: Arc<Ahead>,
     /// What was selected to make a key is what gets copied: by vertex and action.
     selections: Mutex<HashMap<(String, usize), Arc<Selection>>>,
 }
@@ -88,7 +94,34 @@ impl LocalWorker {
             agents: parts.agents,
             nursery: parts.nursery,
             steps: parts.steps,
+            uses: parts.uses,
+            ahead: parts.ahead,
             selections: Mutex::default(),
+        }
+    }
+
+    /// The form in which a file op's layer is made.
+    pub(crate) fn form_of(&self, vertex: &Vertex) -> MadeAs {
+        self.uses
+            .get(&vertex.id)
+            .map(|uses| uses.form)
+            .unwrap_or_default()
+    }
+
+    /// Lets what is asked of finished layers be made beside the step that begins now.
+    fn begin_ahead(&self) {
+        if self.uses.values().any(|uses| uses.early.is_some()) {
+            self.ahead.begin();
+        }
+    }
+
+    fn note_ahead(&self, vertex: &Vertex, layer: LayerId) {
+        if let Some(early) = self
+            .uses
+            .get(&vertex.id)
+            .and_then(|uses| uses.early.as_ref())
+        {
+            self.ahead.note(layer, early);
         }
     }
 
@@ -250,11 +283,15 @@ impl Worker for LocalWorker {
                 Ok(Output::Local(found.clone()))
             }
             Op::File(op) => {
+                self.begin_ahead();
                 let layer = self.file_op((op, vertex), inputs, cx)?;
+                self.note_ahead(vertex, layer);
                 Ok(Output::with(base(op.base, inputs), layer))
             }
             Op::Exec(op) => {
+                self.begin_ahead();
                 let layer = self.exec_op(op, inputs, cx)?;
+                self.note_ahead(vertex, layer);
                 Ok(Output::with(base(op.base, inputs), layer))
             }
         }
@@ -277,6 +314,7 @@ impl Worker for LocalWorker {
         if !self.layers.is_usable(&layer)? {
             return Ok(None);
         }
+        self.note_ahead(vertex, layer);
         Ok(Some(Output::with(base(at, inputs), layer)))
     }
 }

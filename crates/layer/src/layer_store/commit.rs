@@ -1,6 +1,8 @@
 //! Layers made of files: straight into the deterministic tar, hashed on the way.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
 
 use rbuild_oci::DiffId;
 use rbuild_progress::CancelToken;
@@ -9,11 +11,13 @@ use super::{Activity, LayerStore, new_id};
 use crate::chunks::{ChunkWriter, Hashed, hashed};
 use crate::index::{INLINE_PATHS, MAX_INLINE_BYTES};
 use crate::layer_store::bytes::{Feed, Wanted};
+use crate::layer_store::twins::NewTwin;
 use crate::new_layer::Content;
 use crate::path::to_path;
 use crate::tar_write::{tar_len, write_tar};
 use crate::{
-    ByteSource, ContentDigest, Entry, Error, Kind, LayerId, LayerIndex, LayerInfo, NewLayer, Result,
+    ByteSource, Compression, ContentDigest, Entry, Error, Form, Kind, LayerId, LayerIndex,
+    LayerInfo, NewLayer, Result,
 };
 
 /// What was learned about the files while they were copied.
@@ -24,25 +28,60 @@ struct Learned {
 }
 
 /// Where the bytes of a file come from, and whether their digest is known.
-type Sources = BTreeMap<Vec<u8>, (ByteSource, Content)>;
+pub(super) type Sources = BTreeMap<Vec<u8>, (ByteSource, Content)>;
 
 impl LayerStore {
-    /// Makes a layer of files in blob form.
+    /// Makes a layer of files in blob form; see [`LayerStore::commit_files_as`].
+    pub fn commit_files(&self, new: NewLayer, cancel: &CancelToken) -> Result<LayerId> {
+        self.commit_files_as(new, Form::Blob, cancel)
+    }
+
+    /// Makes a layer of files.
     ///
-    /// One pass reads every file once, writes the tar and takes both its diff id and the contents'
-    /// digests; large layers are hashed by a second thread. Nothing is left behind on failure.
+    /// One pass reads every file once and takes the diff id and the contents' digests on the way;
+    /// hashing, compressing and making a directory have threads of their own. Must not be called
+    /// from the rayon pool, which compresses. Nothing is left behind on failure.
     /// Errors: `Entry` for what is no layer, `NotAFile` for a file without bytes, `ContentChanged`
     /// when bytes are not those announced, `Cancelled`, and what the byte sources return.
-    pub fn commit_files(&self, new: NewLayer, cancel: &CancelToken) -> Result<LayerId> {
+    pub fn commit_files_as(
+        &self,
+        new: NewLayer,
+        form: Form<'_>,
+        cancel: &CancelToken,
+    ) -> Result<LayerId> {
+        match form {
+            // A layer without entries has no directory.
+            Form::Tree { below } if !new.entries.is_empty() => {
+                self.commit_into_tree(new, below, cancel)
+            }
+            Form::Blob | Form::Compressed(Compression::None) | Form::Tree { .. } => {
+                self.commit_blob(new, None, cancel)
+            }
+            Form::Compressed(compression) => {
+                let twin = NewTwin::start(self, compression, cancel)?;
+                self.commit_blob(new, Some(twin), cancel)
+            }
+        }
+    }
+
+    fn commit_blob(
+        &self,
+        new: NewLayer,
+        twin: Option<NewTwin<'_>>,
+        cancel: &CancelToken,
+    ) -> Result<LayerId> {
         let (index, mut sources) = split(new)?;
         let total = tar_len(&index)?;
         let id = new_id()?;
         let name = id.to_string();
         let staged = self.store().stage_file()?;
-        let mut file = staged.file();
+        let mut out = Tee {
+            file: staged.file(),
+            twin,
+        };
         let mut feed = self.feed(&wanted(&index, &sources), cancel)?;
         let mut learned = Learned::default();
-        let written = hashed(&mut file, total, cancel, |writer| {
+        let written = hashed(&mut out, total, cancel, |writer| {
             write_tar(&index, writer, &mut |entry, writer| {
                 let source = sources.remove(&entry.path);
                 copy_file(entry, source, &mut feed, writer, &mut learned)?;
@@ -59,17 +98,42 @@ impl LayerStore {
             (Err(Error::ContentChanged { .. }), Err(cause)) => return Err(cause),
             (Err(error), _) => return Err(named(error, staged.path())),
         };
+        let Tee { twin, .. } = out;
         self.store().commit_blob(staged, &digest)?;
-        self.report(Activity::Write, &name, size_bytes, Some(size_bytes));
         let mut info = LayerInfo::new(id);
+        if let Some(twin) = twin {
+            let (compression, descriptor) = twin.commit(self)?;
+            info.twins.insert(compression, descriptor);
+        }
+        self.report(Activity::Write, &name, size_bytes, Some(size_bytes));
         info.diff_id = Some(DiffId(digest.clone()));
         info.blob = Some(digest);
         self.add(info, learned.into_index(index))
     }
 }
 
+/// Writes a tar to its file and to a compressor.
+struct Tee<'f, 'c> {
+    file: &'f File,
+    twin: Option<NewTwin<'c>>,
+}
+
+impl Write for Tee<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        if let Some(twin) = &mut self.twin {
+            twin.write_all(bytes.get(..count).unwrap_or_default())?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Entries and byte sources apart.
-fn split(new: NewLayer) -> Result<(LayerIndex, Sources)> {
+pub(super) fn split(new: NewLayer) -> Result<(LayerIndex, Sources)> {
     let mut sources = Sources::new();
     let mut entries = Vec::with_capacity(new.entries.len());
     for mut new in new.entries {
@@ -92,7 +156,7 @@ fn split(new: NewLayer) -> Result<(LayerIndex, Sources)> {
 }
 
 /// The files whose bytes lie in layers, in the order in which they will be asked for.
-fn wanted(index: &LayerIndex, sources: &Sources) -> Vec<Wanted> {
+pub(super) fn wanted(index: &LayerIndex, sources: &Sources) -> Vec<Wanted> {
     let entries = index.entries().iter();
     entries
         .filter_map(|entry| {
@@ -123,11 +187,7 @@ fn copy_file(
             path: to_path(&entry.path),
         });
     };
-    let mut input = match source {
-        ByteSource::Inline(bytes) => Box::new(std::io::Cursor::new(bytes)),
-        ByteSource::Open(open) => open()?,
-        ByteSource::InLayer { layer, path } => feed.open(&layer, &path)?,
-    };
+    let mut input = open_source(source, feed)?;
     let wrap = |source| Error::io("copy", to_path(&entry.path), source);
     let changed = || Error::ContentChanged {
         path: to_path(&entry.path),
@@ -156,6 +216,15 @@ fn copy_file(
         learned.inline.insert(entry.path.clone(), inline);
     }
     Ok(())
+}
+
+/// Opens the bytes of a file, which are the next ones of the feed if they lie in a layer.
+pub(super) fn open_source(source: ByteSource, feed: &mut Feed) -> Result<Box<dyn Read + Send>> {
+    match source {
+        ByteSource::Inline(bytes) => Ok(Box::new(io::Cursor::new(bytes))),
+        ByteSource::Open(open) => open(),
+        ByteSource::InLayer { layer, path } => feed.open(&layer, &path),
+    }
 }
 
 fn is_inline(entry: &Entry, size: u64) -> bool {

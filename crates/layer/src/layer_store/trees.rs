@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rbuild_oci::{DiffId, Digest};
@@ -162,10 +163,8 @@ impl LayerStore {
                 (descriptor.digest, Format::Detect)
             }
         };
-        let staged = self.store().stage_dir()?;
+        let staged = self.stage_tree()?;
         let tree = staged.path().join(TREE);
-        make_dir(&tree)?;
-        make_dir(&tree.join("fs"))?;
         let index_out = self.store().stage_file()?;
         let input = self.store().open_blob(&digest)?;
         let known = self.known_index(&info, format)?;
@@ -206,10 +205,34 @@ impl LayerStore {
         self.store_index(layer, &index, cancel)
     }
 
-    /// Amends a tree by what it takes from the layers below, and puts it in its place.
+    /// An empty directory for a tree.
+    pub(super) fn stage_tree(&self) -> Result<StagedDir> {
+        let staged = self.store().stage_dir()?;
+        let tree = staged.path().join(TREE);
+        make_dir(&tree)?;
+        make_dir(&tree.join("fs"))?;
+        Ok(staged)
+    }
+
     fn finish_tree(&self, made: MadeTree, below: &[LayerId], cancel: &CancelToken) -> Result<()> {
         let index = self.index(&made.layer, cancel)?;
-        let site = self.inner.work.site();
+        let namespace = self.inner.work.site().namespace;
+        let layer = made.layer;
+        let tree = self.settle_tree((&layer, &index), made.staged, below, cancel)?;
+        self.update(&layer, cancel, |info| {
+            info.trees.insert(namespace, tree);
+        })?;
+        Ok(())
+    }
+
+    /// Amends a tree by what it takes from the layers below, and puts it in its place; returns its id.
+    pub(super) fn settle_tree(
+        &self,
+        (layer, index): (&LayerId, &Arc<LayerIndex>),
+        staged: StagedDir,
+        below: &[LayerId],
+        cancel: &CancelToken,
+    ) -> Result<String> {
         let takes = |entry: &&Entry| match &entry.kind {
             Kind::Dir { implied, .. } => *implied,
             Kind::Hardlink { leader } => index.position(leader).is_none(),
@@ -218,35 +241,28 @@ impl LayerStore {
         let wanted: Vec<&Entry> = index.entries().iter().filter(takes).collect();
         if !wanted.is_empty() {
             let view = self.view(below, cancel)?;
-            let whole = self.with_layer(&view, &made.layer, &index, cancel);
-            self.amend(
-                &made.staged.path().join(TREE).join("fs"),
-                &whole,
-                &wanted,
-                cancel,
-            )?;
+            let whole = self.with_layer(&view, layer, index, cancel);
+            let root = staged.path().join(TREE).join("fs");
+            self.amend(&root, &whole, &wanted, cancel)?;
         }
-        let tree = tree_id(&made.layer, site.namespace);
-        self.store().commit_tree(made.staged, TREE, &tree)?;
-        self.update(&made.layer, cancel, |info| {
-            info.trees.insert(site.namespace, tree);
-        })?;
-        Ok(())
+        let tree = tree_id(layer, self.inner.work.site().namespace);
+        self.store().commit_tree(staged, TREE, &tree)?;
+        Ok(tree)
     }
 
     fn with_layer(
         &self,
         below: &View,
         layer: &LayerId,
-        index: &std::sync::Arc<LayerIndex>,
+        index: &Arc<LayerIndex>,
         cancel: &CancelToken,
     ) -> View {
         let mut stack: Vec<ViewLayer> = below.layers().iter().rev().cloned().collect();
         stack.push(ViewLayer {
             id: *layer,
-            index: std::sync::Arc::clone(index),
+            index: Arc::clone(index),
         });
-        View::new(stack, std::sync::Arc::new(self.bytes(cancel)))
+        View::new(stack, Arc::new(self.bytes(cancel)))
     }
 
     /// Sets metadata of implied directories and copies files that are linked to.

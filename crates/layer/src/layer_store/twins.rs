@@ -1,14 +1,16 @@
 //! A layer's tar and its compressed twins: diff id, blobs for export, streams.
 
+use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 
 use rbuild_oci::{Descriptor, DiffId, Digest, DigestWriter};
 use rbuild_progress::{CancelReader, CancelToken};
+use rbuild_store::StagedFile;
 
 use super::bytes::Wanted;
 use super::{Activity, LayerStore};
 use crate::chunks::{ChunkWriter, hashed};
-use crate::compress::compressor;
+use crate::compress::{Compressor, compressor};
 use crate::path::to_path;
 use crate::tar_write::{tar_len, write_tar};
 use crate::{Compression, Error, Kind, LayerId, LayerInfo, Result, decompress};
@@ -116,16 +118,17 @@ impl LayerStore {
         compression: Compression,
         cancel: &CancelToken,
     ) -> Result<Descriptor> {
-        let staged = self.store().stage_file()?;
-        let file = BufWriter::with_capacity(1 << 18, staged.file());
-        let mut compressor = compressor(compression, DigestWriter::new(file), cancel)?;
-        let diff_id = self.feed_compressor(layer, &mut compressor, cancel)?;
-        let wrap = |source| Error::io("write", staged.path(), source);
-        let (mut file, digest, size) = compressor.finish().map_err(wrap)?.finish();
-        file.flush().map_err(wrap)?;
-        drop(file);
-        self.store().commit_blob(staged, &digest)?;
-        let twin = Descriptor::new(compression.media_type(), digest, size);
+        // Its diff id is taken in the same pass: whoever wants it waits instead of reading it all too.
+        let _alone = match self.info(layer)?.diff_id {
+            Some(_) => None,
+            None => Some(
+                self.store()
+                    .work_lock(&format!("layer-tar {layer}"), cancel)?,
+            ),
+        };
+        let mut new = NewTwin::start(self, compression, cancel)?;
+        let diff_id = self.feed_compressor(layer, &mut new, cancel)?;
+        let (_, twin) = new.commit(self)?;
         self.update(layer, cancel, |info| {
             info.diff_id.get_or_insert(diff_id);
             info.twins.insert(compression, twin.clone());
@@ -295,6 +298,53 @@ impl LayerStore {
             (Err(Error::ContentChanged { .. }), Err(cause)) => Err(cause),
             (Err(error), _) => Err(error),
         }
+    }
+}
+
+/// A compressed form in the making: takes the tar.
+pub(super) struct NewTwin<'a> {
+    compression: Compression,
+    staged: StagedFile,
+    compressor: Compressor<'a, DigestWriter<BufWriter<File>>>,
+}
+
+impl<'a> NewTwin<'a> {
+    /// Nothing is written yet.
+    pub(super) fn start(
+        layers: &LayerStore,
+        compression: Compression,
+        cancel: &'a CancelToken,
+    ) -> Result<Self> {
+        let staged = layers.store().stage_file()?;
+        let file = staged.file().try_clone();
+        let file = file.map_err(|source| Error::io("open", staged.path(), source))?;
+        let file = DigestWriter::new(BufWriter::with_capacity(1 << 18, file));
+        Ok(Self {
+            compression,
+            staged,
+            compressor: compressor(compression, file, cancel)?,
+        })
+    }
+
+    /// Puts it into the store, when the whole tar is in it.
+    pub(super) fn commit(self, layers: &LayerStore) -> Result<(Compression, Descriptor)> {
+        let wrap = |source| Error::io("write", self.staged.path(), source);
+        let (mut file, digest, size) = self.compressor.finish().map_err(wrap)?.finish();
+        file.flush().map_err(wrap)?;
+        drop(file);
+        layers.store().commit_blob(self.staged, &digest)?;
+        let media_type = self.compression.media_type();
+        Ok((self.compression, Descriptor::new(media_type, digest, size)))
+    }
+}
+
+impl Write for NewTwin<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.compressor.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

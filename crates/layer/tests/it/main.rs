@@ -5,6 +5,7 @@
 mod active;
 mod bench;
 mod blob_form;
+mod forms;
 mod hostile;
 mod pulled;
 mod stacks;

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use rbuild_graph::{FileAction, FileOp, MkdirAction, Owner, Vertex, WriteAction};
-use rbuild_layer::{FileView, LayerId, Mtime, NewLayer, Node, NodeKind};
+use rbuild_layer::{FileView, Form, LayerId, Mtime, NewLayer, Node, NodeKind};
 use rbuild_progress::{Event, WarningNote};
 use rbuild_solver::OpContext;
 use rbuild_source::Item;
@@ -25,7 +25,7 @@ pub(crate) use crate::file::draft::{Draft, EmptyView};
 use crate::file::owner::Accounts;
 use crate::file::place::Style;
 use crate::worker::Source;
-use crate::{Error, LocalWorker, Output, Result};
+use crate::{Error, LocalWorker, MadeAs, Output, Result};
 
 impl LocalWorker {
     /// Carries out a file op; returns its layer.
@@ -89,7 +89,16 @@ impl LocalWorker {
         }
         warn_unknown(&unknown, cx);
         let layer: NewLayer = draft.finish()?;
-        Ok(self.layers.commit_files(layer, cx.cancel)?)
+        let below = op
+            .base
+            .and_then(|at| inputs.get(at))
+            .map_or(&[][..], Output::layers);
+        let form = match self.form_of(vertex) {
+            MadeAs::Blob => Form::Blob,
+            MadeAs::Compressed(compression) => Form::Compressed(compression),
+            MadeAs::Tree => Form::Tree { below },
+        };
+        Ok(self.layers.commit_files_as(layer, form, cx.cancel)?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `--mount=type=bind`: a path of a stage, an image or a local directory.
 
 use rbuild_graph::ExecMount;
-use rbuild_layer::{LayerId, NewLayer, path};
+use rbuild_layer::{Form, LayerId, NewLayer, path};
 use rbuild_sandbox::MountSource;
 use rbuild_solver::OpContext;
 use rbuild_source::{LocalContext, select_path, tree_content};
@@ -78,9 +78,10 @@ impl LocalWorker {
         {
             return Ok(layer);
         }
-        let layer = self
-            .layers
-            .commit_files(drawn(local, source, cx)?, cx.cancel)?;
+        // Nothing but a mount will ever ask for it.
+        let form = Form::Tree { below: &[] };
+        let layer = drawn(local, source, cx)?;
+        let layer = self.layers.commit_files_as(layer, form, cx.cancel)?;
         self.store
             .put(Table::Contents, &key, layer.to_string().as_bytes())?;
         Ok(layer)

@@ -1,0 +1,194 @@
+//! Work on finished layers that an output will ask for, done while later steps run.
+//!
+//! One thread does it, one layer after the other, so that steps keep most of the machine; whoever
+//! needs the same waits for it by the store's work locks. What fails here fails again, and is told,
+//! where it is asked for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use rbuild_layer::{LayerId, LayerStore};
+use rbuild_progress::CancelToken;
+
+use crate::Early;
+
+/// Makes diff ids and compressed forms ahead of the outputs. Dropping it stops the work and waits.
+pub struct Ahead {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    layers: LayerStore,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    cancel: CancelToken,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(LayerId, Early)>,
+    closed: bool,
+}
+
+impl Ahead {
+    /// Begins without a thread: that comes with the first step that runs.
+    ///
+    /// Errors: the process can open no further descriptor.
+    pub fn new(layers: LayerStore) -> std::io::Result<Ahead> {
+        Ok(Ahead {
+            shared: Arc::new(Shared {
+                layers,
+                queue: Mutex::default(),
+                changed: Condvar::new(),
+                cancel: CancelToken::try_new()?,
+            }),
+            thread: Mutex::default(),
+        })
+    }
+
+    /// Notes what a finished layer will be asked for.
+    pub(crate) fn note(&self, layer: LayerId, early: &Early) {
+        let mut queue = self.shared.lock();
+        if !queue.closed {
+            queue.waiting.push_back((layer, early.clone()));
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Lets the work begin, now that a step runs: in a build from the cache there is nothing to be
+    /// ahead of.
+    pub(crate) fn begin(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_some() {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let started = Builder::new()
+            .name("rbuild-ahead".to_owned())
+            .spawn(move || shared.work());
+        match started {
+            Ok(started) => *thread = Some(started),
+            Err(error) => tracing::debug!(%error, "no thread to work ahead"),
+        }
+    }
+
+    /// Begins nothing more: the steps are done, and the outputs do the rest with the whole machine.
+    ///
+    /// What is being made goes on; an output that needs it waits for it.
+    pub fn close(&self) {
+        let mut queue = self.shared.lock();
+        queue.waiting.clear();
+        queue.closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.close();
+        self.shared.cancel.cancel();
+        let thread = self.thread.get_mut();
+        if let Some(thread) = thread.unwrap_or_else(PoisonError::into_inner).take() {
+            // A panic in it lost nothing that anybody was promised.
+            thread.join().ok();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        while let Some((layer, early)) = self.next() {
+            if let Err(error) = self.make(&layer, &early) {
+                tracing::debug!(%layer, %error, "nothing was made ahead");
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(LayerId, Early)> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(next) = queue.waiting.pop_front() {
+                return Some(next);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn make(&self, layer: &LayerId, early: &Early) -> rbuild_layer::Result<()> {
+        // The first compression takes the diff id in the same pass.
+        for compression in &early.compressions {
+            self.layers.compressed(layer, *compression, &self.cancel)?;
+        }
+        self.layers.diff_id(layer, &self.cancel).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rbuild_layer::{Compression, Entry, InPlace, Mtime, NewEntry, NewLayer, NoFetch};
+    use rbuild_store::Store;
+
+    use super::*;
+
+    fn layers(dir: &std::path::Path) -> LayerStore {
+        let store = Arc::new(Store::open(dir).unwrap());
+        LayerStore::new(store, Arc::new(InPlace::root()), Arc::new(NoFetch))
+    }
+
+    fn layer(layers: &LayerStore, content: &str) -> LayerId {
+        let entry = Entry::new("f", rbuild_layer::Kind::Fifo, 0o644, Mtime::from_secs(0));
+        let entries = vec![NewEntry::inline(entry, content.as_bytes())];
+        let cancel = CancelToken::new();
+        layers.commit_files(NewLayer { entries }, &cancel).unwrap()
+    }
+
+    fn zstd() -> Early {
+        Early {
+            compressions: BTreeSet::from([Compression::ZSTD]),
+        }
+    }
+
+    #[test]
+    fn noted_layers_are_compressed_once_a_step_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers = layers(dir.path());
+        let (first, second) = (layer(&layers, "1"), layer(&layers, "2"));
+        let ahead = Ahead::new(layers.clone()).unwrap();
+        ahead.note(first, &zstd());
+        assert!(ahead.thread.lock().unwrap().is_none());
+        ahead.begin();
+        ahead.note(second, &zstd());
+        let has_twin = |layer| !layers.info(layer).unwrap().twins.is_empty();
+        while !(has_twin(&first) && has_twin(&second)) {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn nothing_begins_after_closing_and_a_failure_is_nobodys() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers = layers(dir.path());
+        let late = layer(&layers, "late");
+        let ahead = Ahead::new(layers.clone()).unwrap();
+        ahead.note(LayerId::random().unwrap(), &zstd());
+        ahead.begin();
+        ahead.close();
+        ahead.note(late, &zstd());
+        drop(ahead);
+        assert!(layers.info(&late).unwrap().twins.is_empty());
+    }
+}
