@@ -8,6 +8,7 @@ mod bytes;
 mod commit;
 mod into_tree;
 mod pull;
+mod recover;
 mod trees;
 mod twins;
 mod verify;
@@ -20,12 +21,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_oci::{ChainId, Descriptor};
 use rbuild_progress::CancelToken;
-use rbuild_store::{Object, Store, Table, TreeDelete, WorkLock};
+use rbuild_store::{Lease, Object, Store, Table, TreeDelete, WorkLock};
 
 use crate::{Error, LayerId, LayerIndex, LayerInfo, Result, TreeJob, TreeWork, View, ViewLayer};
 
 pub use active::ActiveLayer;
 pub use pull::PulledLayer;
+pub use recover::Recovered;
 pub use verify::LayerProblem;
 
 /// Largest encoded index that is read, in bytes.
@@ -145,6 +147,19 @@ impl LayerStore {
             })
         })
         .transpose()
+    }
+
+    /// Keeps what a layer consists of from collection as long as `lease` lives; tells whether the
+    /// layer can be used, as [`LayerStore::is_usable`].
+    ///
+    /// What is made of it later is kept by the store's own lease.
+    pub fn hold(&self, layer: &LayerId, lease: &Lease) -> Result<bool> {
+        if self.find(layer)?.is_none() {
+            return Ok(false);
+        }
+        // First the names, then the look: what is seen afterwards stays.
+        lease.add_all(&self.objects(layer)?)?;
+        self.is_usable(layer)
     }
 
     /// Whether the layer can be used: its row is there, and its bytes are here or can be fetched.

@@ -51,7 +51,7 @@ pub use job::{
     Forked, Format, Ids, InPlace, Reach, Site, TreeJob, TreeReply, TreeWork, run_tree_job,
 };
 pub use layer_store::{
-    ActiveLayer, Activity, Fetch, LayerProblem, LayerStore, NoFetch, PulledLayer, Report,
+    ActiveLayer, Activity, Fetch, LayerProblem, LayerStore, NoFetch, PulledLayer, Recovered, Report,
 };
 pub use new_layer::{Form, NewEntry, NewLayer};
 pub use resolve::{Follow, MAX_LINKS, Resolved, resolve};

@@ -1,7 +1,7 @@
 //! The engine: a store, and everything that can be done with it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rbuild_exporter::LayoutFetch;
 use rbuild_layer::LayerStore;
@@ -14,6 +14,7 @@ use rbuild_store::Store;
 
 use crate::images::Images;
 use crate::nursery::{LazyNursery, tree_work};
+use crate::step::announced;
 use crate::{
     BuildRequest, EngineConfig, ImageDetails, ImageSummary, Outcome, Removed, Result,
     VerifySummary, pipeline,
@@ -26,6 +27,28 @@ pub struct Engine {
     layers: LayerStore,
     nursery: Arc<LazyNursery>,
     registry: RegistryImages,
+    /// How many builds go on. What they commit is kept from collection until the last one ends: the
+    /// store cannot tell whose is whose.
+    at_work: Mutex<usize>,
+}
+
+/// A build, or another piece of work that commits objects, going on in an engine.
+#[must_use = "dropping it ends the work"]
+pub(crate) struct Running<'a>(&'a Engine);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // Held while releasing: a build that begins now commits afterwards.
+        let mut at_work = lock(&self.0.at_work);
+        *at_work -= 1;
+        if *at_work == 0 {
+            self.0.store.release_committed();
+        }
+    }
+}
+
+fn lock(count: &Mutex<usize>) -> MutexGuard<'_, usize> {
+    count.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine {
@@ -46,6 +69,7 @@ impl Engine {
             layers,
             nursery,
             registry,
+            at_work: Mutex::default(),
         })
     }
 
@@ -65,6 +89,8 @@ impl Engine {
         sink: &dyn Sink,
         cancel: &CancelToken,
     ) -> Result<Outcome> {
+        let _running = self.running();
+        self.recover((sink, cancel))?;
         pipeline::build(self, request, sink, cancel)
     }
 
@@ -102,6 +128,24 @@ impl Engine {
     /// Checks everything in the store against its digests and records.
     pub fn verify(&self, cancel: &CancelToken) -> Result<VerifySummary> {
         crate::verify::verify(&self.store, &self.layers, cancel)
+    }
+
+    /// Marks the engine as at work, until what is returned is dropped.
+    pub(crate) fn running(&self) -> Running<'_> {
+        *lock(&self.at_work) += 1;
+        Running(self)
+    }
+
+    /// Looks at the trees that a restart of the machine left in doubt, if there are any.
+    pub(crate) fn recover(&self, (sink, cancel): (&dyn Sink, &CancelToken)) -> Result<()> {
+        let trees = self.layers.trees_in_doubt()?;
+        if trees.is_empty() {
+            return Ok(());
+        }
+        announced(sink, "[internal] check the store after a restart", |_| {
+            self.layers.recover_trees(&trees, cancel)
+        })?;
+        Ok(())
     }
 
     pub(crate) fn store(&self) -> &Arc<Store> {
@@ -175,3 +219,6 @@ fn client_config(config: &EngineConfig) -> Result<ClientConfig, CredentialError>
     }
     Ok(client)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ use rbuild_oci::{Digest, Platform};
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
+use rbuild_store::Lease;
 use rbuild_worker::{
     Ahead, LocalWorker, Output, StepDefaults, StoreIndex, WorkerParts, layer_uses,
 };
@@ -46,7 +47,15 @@ pub(crate) fn build(
     let ahead = Ahead::new(engine.layers().clone())
         .map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?;
     let ahead = Arc::new(ahead);
-    let solved = solve_plan(engine, request, &planned, (&locals, &ahead, sink, cancel))?;
+    // Held until the outputs are written.
+    let (lease, _) = engine.store().lease(&[])?;
+    let lease = Arc::new(lease);
+    let shared = Shared {
+        locals: &locals,
+        ahead: &ahead,
+        lease: &lease,
+    };
+    let solved = solve_plan(engine, request, &planned, (&shared, sink, cancel))?;
     ahead.close();
     for local in locals.values() {
         local.save(engine.store())?;
@@ -207,16 +216,18 @@ fn origins(plan: &Plan, ix: rbuild_graph::VertexIx) -> &[rbuild_dockerfile::Span
     plan.origins.get(&ix).map_or(&[], Vec::as_slice)
 }
 
+/// What the steps share with what comes after them.
+struct Shared<'a> {
+    locals: &'a BTreeMap<String, LocalContext>,
+    ahead: &'a Arc<Ahead>,
+    lease: &'a Arc<Lease>,
+}
+
 fn solve_plan(
     engine: &Engine,
     request: &BuildRequest,
     planned: &Planned,
-    (locals, ahead, sink, cancel): (
-        &BTreeMap<String, LocalContext>,
-        &Arc<Ahead>,
-        &dyn Sink,
-        &CancelToken,
-    ),
+    (shared, sink, cancel): (&Shared<'_>, &dyn Sink, &CancelToken),
 ) -> Result<Solved<Output>> {
     let plan = &planned.plan;
     let targets: Vec<_> = plan
@@ -228,7 +239,7 @@ fn solve_plan(
         store: Arc::clone(engine.store()),
         layers: engine.layers().clone(),
         images: planned.images.clone(),
-        locals: locals.clone(),
+        locals: shared.locals.clone(),
         secrets: request
             .secrets
             .iter()
@@ -241,7 +252,8 @@ fn solve_plan(
             no_new_privileges: request.new_privileges == NewPrivileges::Forbidden,
         },
         uses: layer_uses(&plan.graph, &targets, &deliver::asked(request)),
-        ahead: Arc::clone(ahead),
+        ahead: Arc::clone(shared.ahead),
+        lease: Arc::clone(shared.lease),
     });
     let cache = StoreIndex::new(Arc::clone(engine.store()), engine.rung());
     let wanted = SolveRequest {

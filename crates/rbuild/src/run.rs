@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rbuild_graph::NetworkMode;
 use rbuild_oci::RunConfig;
-use rbuild_progress::CancelToken;
+use rbuild_progress::{CancelToken, NullSink};
 use rbuild_sandbox::{
     Limits, MountSource, MountSpec, Network, RootSpec, Security, StepIo, StepSpec,
 };
@@ -75,7 +75,10 @@ impl Engine {
     /// What it writes is thrown away. Errors: the image is not in the store, there is nothing to run,
     /// the process could not be started.
     pub fn run(&self, request: &RunRequest, io: RunIo<'_>, cancel: &CancelToken) -> Result<u8> {
+        let _running = self.running();
+        self.recover((&NullSink, cancel))?;
         let image = self.image(&request.image)?;
+        let _lease = self.lease_layers(&image.layers)?;
         let config = &image.config.config;
         let lowers = self.layers().lowers(&image.layers, cancel)?;
         let active = self.layers().prepare()?;

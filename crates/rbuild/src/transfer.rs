@@ -5,8 +5,10 @@ use std::path::Path;
 use rbuild_exporter::{
     Choice, Context, Dest, Export, ExportSpec, ImageOptions, ImageToExport, Source, export, import,
 };
+use rbuild_layer::LayerId;
 use rbuild_oci::{Digest, Reference};
 use rbuild_progress::{CancelToken, Sink, VertexKey};
+use rbuild_store::Lease;
 
 use crate::engine::Engine;
 use crate::images::ImageRow;
@@ -33,6 +35,8 @@ impl Engine {
         sink: &dyn Sink,
         cancel: &CancelToken,
     ) -> Result<()> {
+        let _running = self.running();
+        self.recover((sink, cancel))?;
         let Some((first, others)) = names.split_first() else {
             return Err(BuildError::new(ErrorKind::Usage, "no image is named"));
         };
@@ -45,6 +49,7 @@ impl Engine {
                 ));
             }
         }
+        let _lease = self.lease_layers(&image.layers)?;
         let named = names.iter().filter_map(|name| Reference::parse(name).ok());
         let export_names = named
             .filter(|name| image.summary.names.contains(name))
@@ -82,6 +87,7 @@ impl Engine {
         sink: &dyn Sink,
         cancel: &CancelToken,
     ) -> Result<ImageSummary> {
+        let _running = self.running();
         let choice = Choice::default();
         let source = if file.is_dir() {
             Source::LayoutDir {
@@ -106,6 +112,15 @@ impl Engine {
         };
         let id = table.put(&image.config, &row, std::slice::from_ref(name))?;
         self.summary(&id)
+    }
+
+    /// Keeps layers from collection until the lease is dropped.
+    pub(crate) fn lease_layers(&self, layers: &[LayerId]) -> Result<Lease> {
+        let (lease, _) = self.store().lease(&[])?;
+        for layer in layers {
+            self.layers().hold(layer, &lease)?;
+        }
+        Ok(lease)
     }
 
     fn summary(&self, id: &Digest) -> Result<ImageSummary> {

@@ -205,14 +205,18 @@ impl Store {
 
     /// Puts a suspect tree back if `check` finds it whole; tells whether the tree is there now.
     ///
-    /// If not, it is deleted.
+    /// If not, it is deleted. Where `check` fails it stays a suspect.
     ///
-    /// Errors: [`Error::TreeId`].
-    pub fn recover_tree(&self, id: &str, check: impl FnOnce(&Path) -> bool) -> Result<bool> {
+    /// Errors: [`Error::TreeId`], and what `check` returns.
+    pub fn recover_tree<E: From<Error>>(
+        &self,
+        id: &str,
+        check: impl FnOnce(&Path) -> Result<bool, E>,
+    ) -> Result<bool, E> {
         let to = self.checked_tree(id)?;
         let from = suspect_tree(&self.layout, id);
         if from.exists() {
-            if check(&from) {
+            if check(&from)? {
                 self.commit_leased(Object::Tree(id.to_owned()), || move_away(&from, &to))?;
             } else {
                 self.deleter

@@ -46,6 +46,14 @@ impl Lease {
         Ok(path_of(&self.layout, object).exists())
     }
 
+    /// Adds objects; what the store has of them stays at least until the lease is dropped.
+    pub fn add_all(&self, objects: &[Object]) -> Result<()> {
+        let _collector_waits = lock::brief(&gc_lock(&self.layout), Mode::Shared)?;
+        objects
+            .iter()
+            .try_for_each(|object| self.write_down(object))
+    }
+
     /// Writes the name down; the caller holds the collector's lock.
     pub(crate) fn write_down(&self, object: &Object) -> Result<()> {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);

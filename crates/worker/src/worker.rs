@@ -11,7 +11,7 @@ use rbuild_progress::CancelToken;
 use rbuild_sandbox::Nursery;
 use rbuild_solver::{OpContext, Worker};
 use rbuild_source::{LocalContext, Selection};
-use rbuild_store::Store;
+use rbuild_store::{Lease, Store};
 
 use crate::mount::SecretSource;
 use crate::{Ahead, Error, LayerUse, MadeAs, Output, Result};
@@ -56,6 +56,8 @@ pub struct WorkerParts {
     pub uses: BTreeMap<VertexId, LayerUse>,
     /// Does what outputs will ask for while steps run.
     pub ahead: Arc<Ahead>,
+    /// Keeps layers that were found from collection while the build goes on.
+    pub lease: Arc<Lease>,
 }
 
 /// Carries out ops on this machine.
@@ -70,6 +72,7 @@ pub struct LocalWorker {
     pub(crate) steps: StepDefaults,
     uses: BTreeMap<VertexId, LayerUse>,
     ahead: Arc<Ahead>,
+    pub(crate) lease: Arc<Lease>,
     /// What was selected to make a key is what gets copied: by vertex and action.
     selections: Mutex<HashMap<(String, usize), Arc<Selection>>>,
 }
@@ -96,6 +99,7 @@ impl LocalWorker {
             steps: parts.steps,
             uses: parts.uses,
             ahead: parts.ahead,
+            lease: parts.lease,
             selections: Mutex::default(),
         }
     }
@@ -276,6 +280,9 @@ impl Worker for LocalWorker {
         match &vertex.op {
             Op::Image(image) => {
                 let layers = self.images.get(&image.manifest).ok_or(Error::Input)?;
+                for layer in layers {
+                    self.layers.hold(layer, &self.lease)?;
+                }
                 Ok(Output::Layers(layers.as_slice().into()))
             }
             Op::Local(local) => {
@@ -311,7 +318,7 @@ impl Worker for LocalWorker {
         let Some(layer) = std::str::from_utf8(saved).ok().and_then(|s| s.parse().ok()) else {
             return Ok(None);
         };
-        if !self.layers.is_usable(&layer)? {
+        if !self.layers.hold(&layer, &self.lease)? {
             return Ok(None);
         }
         self.note_ahead(vertex, layer);

@@ -29,25 +29,29 @@ pub struct Bench {
     pub dir: TempDir,
 }
 
+/// Who does the work on trees.
+pub fn work(way: Way) -> Arc<dyn TreeWork> {
+    match way {
+        Way::InPlace => Arc::new(InPlace::root()),
+        Way::Forked => {
+            let site = Site {
+                namespace: OverlayNamespace::User,
+                ids: Ids::All,
+            };
+            Arc::new(Forked::new(site, |request, fds, _| {
+                let fds = fds.iter().map(|fd| fd.try_clone_to_owned().unwrap());
+                Ok(run_tree_job(request, fds.collect()))
+            }))
+        }
+    }
+}
+
 impl Bench {
     pub fn new(way: Way) -> Self {
         let dir = TempDir::new();
         let store = Arc::new(Store::open(&dir.path().join("store")).unwrap());
-        let work: Arc<dyn TreeWork> = match way {
-            Way::InPlace => Arc::new(InPlace::root()),
-            Way::Forked => {
-                let site = Site {
-                    namespace: OverlayNamespace::User,
-                    ids: Ids::All,
-                };
-                Arc::new(Forked::new(site, |request, fds, _| {
-                    let fds = fds.iter().map(|fd| fd.try_clone_to_owned().unwrap());
-                    Ok(run_tree_job(request, fds.collect()))
-                }))
-            }
-        };
         Self {
-            layers: LayerStore::new(store, work, Arc::new(NoFetch)),
+            layers: LayerStore::new(store, work(way), Arc::new(NoFetch)),
             cancel: CancelToken::new(),
             dir,
         }

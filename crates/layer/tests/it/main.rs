@@ -8,4 +8,5 @@ mod blob_form;
 mod forms;
 mod hostile;
 mod pulled;
+mod restart;
 mod stacks;

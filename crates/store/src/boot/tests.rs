@@ -89,8 +89,11 @@ fn recent_trees_are_gone_until_vouched_for() {
         store.suspects().unwrap(),
         ["bad", "forgotten", "good"].map(tree)
     );
-    assert!(store.recover_tree("good", |path| path.is_dir()).unwrap());
-    assert!(!store.recover_tree("bad", |_| false).unwrap());
+    let stopped = store.recover_tree("good", |_| Err(Error::TreeId { id: "stop".into() }));
+    assert!(stopped.is_err());
+    let recover = |id, whole| store.recover_tree::<Error>(id, |path| Ok(whole && path.is_dir()));
+    assert!(recover("good", true).unwrap());
+    assert!(!recover("bad", false).unwrap());
     assert!(store.has_tree("good") && !store.has_tree("bad"));
     assert_eq!(store.suspects().unwrap(), ["forgotten"].map(tree));
 }

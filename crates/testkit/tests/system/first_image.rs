@@ -136,3 +136,34 @@ fn only_what_the_target_needs_is_built() {
     place.build(&["--target", "wanted"]).expect_success();
     place.build(&["--target", "broken"]).expect_code(1);
 }
+
+#[test]
+fn after_a_restart_of_the_machine_layers_are_checked_before_use() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let place = place();
+    place.build(&["-t", "first"]).expect_success();
+    let restart = || {
+        std::fs::write(place.store().join("boot"), "another-boot 0\n").expect("forge a restart");
+    };
+    restart();
+    let second = place.build(&["-t", "first"]).expect_success();
+    let second = second.expect_text("check the store after a restart");
+    assert_eq!(second.text().matches("CACHED").count(), 5, "{second}");
+    let torn = std::fs::read_dir(place.store().join("trees")).expect("list trees");
+    let torn = torn
+        .flatten()
+        .map(|tree| tree.path().join("fs/tmp/logs/one"))
+        .find(|file| file.exists())
+        .expect("a RUN wrote it");
+    std::fs::write(torn, "\0\0\0\0").expect("tear a file");
+    restart();
+    let third = place.build(&["-t", "first"]).expect_success();
+    assert!(third.text().matches("CACHED").count() < 5, "{third}");
+    assert_eq!(
+        shell_in(&place, "first", "cat /tmp/logs/one"),
+        "one\nhello\n"
+    );
+    place.assert_intact();
+}

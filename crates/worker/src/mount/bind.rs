@@ -74,7 +74,7 @@ impl LocalWorker {
             && let Some(layer) = std::str::from_utf8(&known)
                 .ok()
                 .and_then(|s| s.parse().ok())
-            && self.layers.is_usable(&layer)?
+            && self.layers.hold(&layer, &self.lease)?
         {
             return Ok(layer);
         }
