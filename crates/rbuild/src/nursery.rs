@@ -89,18 +89,25 @@ impl StartNursery for LazyNursery {
     }
 }
 
-/// Who touches the trees of layers: this process as root, the nursery otherwise.
+/// Who touches the trees of layers: this process with all of root's rights, the nursery otherwise.
 pub(crate) fn tree_work(nursery: &Arc<LazyNursery>) -> Arc<dyn TreeWork> {
-    if rustix::process::geteuid().is_root() {
-        return Arc::new(InPlace::root());
-    }
+    let ids = match nursery.mode() {
+        Ok(NurseryMode::Root) => return Arc::new(InPlace::root()),
+        Ok(NurseryMode::Nested { .. } | NurseryMode::Subordinate { .. }) => Ids::All,
+        Ok(NurseryMode::SingleId) => Ids::Single,
+        // Root without a namespace to work in reads and removes what it made in better times.
+        Err(_) if rustix::process::geteuid().is_root() => {
+            return Arc::new(InPlace::at(Site {
+                namespace: OverlayNamespace::User,
+                ids: Ids::All,
+            }));
+        }
+        // Nothing here is ever used; the first step says why.
+        Err(_) => Ids::Single,
+    };
     let site = Site {
         namespace: OverlayNamespace::User,
-        // Without a user namespace nothing here is ever used; the first step says why.
-        ids: match nursery.mode() {
-            Ok(NurseryMode::SingleId) | Err(_) => Ids::Single,
-            Ok(_) => Ids::All,
-        },
+        ids,
     };
     let nursery = Arc::clone(nursery);
     Arc::new(Forked::new(

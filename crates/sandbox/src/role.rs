@@ -11,7 +11,7 @@ const PROTOCOL: &str = "1";
 /// Which rights a nursery has; the ranges of ids do not matter to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rung {
-    /// Root in the initial user namespace, or as good as that.
+    /// Root in the first user namespace.
     Root,
     /// Many ids in a user namespace.
     Subordinate,
@@ -46,7 +46,7 @@ impl From<&NurseryMode> for Rung {
     fn from(mode: &NurseryMode) -> Self {
         match mode {
             NurseryMode::Root => Self::Root,
-            NurseryMode::Subordinate { .. } => Self::Subordinate,
+            NurseryMode::Nested { .. } | NurseryMode::Subordinate { .. } => Self::Subordinate,
             NurseryMode::SingleId => Self::SingleId,
         }
     }

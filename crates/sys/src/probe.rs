@@ -6,6 +6,7 @@
 
 use std::io;
 
+use rustix::fs::stat;
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::process::{Pid, WaitOptions, geteuid, waitpid};
@@ -41,7 +42,7 @@ impl Capabilities {
         };
         Self {
             admin,
-            user_namespace: in_child(Namespaces::USER, || Ok(())),
+            user_namespace: user_namespace(),
             proc_mount: in_child(base.and(Namespaces::PID), || mount_fresh(c"proc")),
             sysfs_mount: in_child(base.and(Namespaces::NETWORK), || mount_fresh(c"sysfs")),
             overlay: in_child(base, || fsopen(c"overlay", FsOpenFlags::empty()).map(drop)),
@@ -50,8 +51,25 @@ impl Capabilities {
     }
 }
 
+/// Inode number of the first user namespace, the same on every kernel. Source: PROC_USER_INIT_INO of
+/// include/uapi/linux/nsfs.h and include/linux/proc_ns.h.
+const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// Tells whether this process is in the first user namespace, where root's rights have no limit.
+///
+/// Inside any other one there is no making of device nodes, and no `trusted.*` attribute, whatever
+/// capabilities a process has there.
+pub fn in_first_user_namespace() -> bool {
+    stat(c"/proc/self/ns/user").is_ok_and(|found| found.st_ino == FIRST_USER_NAMESPACE)
+}
+
+/// Makes a user namespace, in a child that ends at once; returns the kernel's refusal.
+pub fn user_namespace() -> Result<(), Errno> {
+    in_child(Namespaces::USER, || Ok(()))
+}
+
 /// Tells whether namespaces can be made without a user namespace.
-fn is_admin() -> bool {
+pub fn is_admin() -> bool {
     geteuid().is_root()
         && capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }

@@ -1,8 +1,8 @@
 //! The nursery and its steps, as a real process runs them.
 //!
 //! No test harness: the nursery is this very binary executed again, so `nursery_main` must come first in
-//! `main`. The same tests run in each mode: as root here, and in a child that is an ordinary user with and
-//! without subordinate ids. Arguments that are no options select tests by part of their name.
+//! `main`. The same tests run in each mode: as root here, and in children that are root with fewer rights,
+//! and an ordinary user with and without subordinate ids. Arguments that are no options select tests by part of their name.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
@@ -53,6 +53,7 @@ fn everybody(filters: &[String]) -> ExitCode {
     if granted(Privilege::Root) {
         failed |= run_all("root", filters) != ExitCode::SUCCESS;
         failed |= old::run(filters) != ExitCode::SUCCESS;
+        failed |= users::run_as_limited_root(filters) != ExitCode::SUCCESS;
         for mode in ["subordinate", "single-id"] {
             failed |= users::run_as_user(mode, filters) != ExitCode::SUCCESS;
         }
@@ -67,6 +68,7 @@ fn run_all(expected: &str, filters: &[String]) -> ExitCode {
     let mode = NurseryMode::probe().unwrap();
     let found = match mode {
         NurseryMode::Root => "root",
+        NurseryMode::Nested { .. } => "nested",
         NurseryMode::Subordinate { .. } => "subordinate",
         NurseryMode::SingleId => "single-id",
     };

@@ -1,12 +1,13 @@
 //! The same builds as an ordinary user, with subordinate ids and without.
 
 use std::fs;
+use std::process::Command;
 
 use rbuild_testkit::{Finished, Privilege, granted, need_tool, run};
 
 use crate::host::{Grant, User};
 use crate::leftovers::processes_left;
-use crate::place::LIMIT;
+use crate::place::{LIMIT, Place};
 
 const DOCKERFILE: &str = "FROM busybox\n\
     RUN mkdir /tmp/logs && id -u > /tmp/logs/id\n\
@@ -82,4 +83,90 @@ fn killing_a_rootless_build_takes_its_steps_along() {
         .collect();
     assert!(left.is_empty(), "still running: {left:?}");
     assert!(done.status.success(), "{done}");
+}
+
+/// Shows whether owners, opaque directories and other users work.
+const OWNERS: &str = "FROM busybox\n\
+    RUN mkdir -p /d/old && echo x > /d/old/x && chown 33:44 /d\n\
+    RUN rm -rf /d && mkdir /d && echo new > /d/new\n\
+    USER www-data\n\
+    RUN echo mine > /tmp/mine\n\
+    RUN ls -R /d > /tmp/list; stat -c %u:%g /tmp/mine > /tmp/owner\n";
+
+/// The same command, started by another one.
+fn through(words: &[String], inner: &Command) -> Command {
+    let mut command = Command::new(need_tool(&words[0]));
+    command.args(&words[1..]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.current_dir(inner.get_current_dir().expect("a place has a directory"));
+    command
+}
+
+/// Builds and looks at the result through a command that limits what root may do.
+#[track_caller]
+fn limited_root_builds(place: &Place, words: &[String], owner: &str) {
+    let limited = |command: &Command| run(&mut through(words, command), LIMIT).expect_success();
+    limited(&place.build_command(&["-t", "owners"]));
+    let shown = limited(&place.rbuild(&["run", "owners", "cat", "/tmp/list", "/tmp/owner"]));
+    assert_eq!(shown.stdout, format!("/d:\nnew\n{owner}\n"), "{shown}");
+    limited(&place.rbuild(&["store", "verify"]));
+}
+
+#[test]
+fn root_who_may_not_mount_takes_a_user_namespace() {
+    if ready() {
+        let words = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-all"];
+        limited_root_builds(&Place::new(OWNERS), &words.map(str::to_owned), "33:33");
+    }
+}
+
+/// Words that start a command as root of a user namespace with many ids, each mapped to itself.
+fn with_many_ids(place: &Place) -> Vec<String> {
+    let grant = place.dir().join("grant");
+    fs::write(&grant, "root:0:65536\n").expect("write a grant");
+    let bind = format!(
+        "for f in /etc/subuid /etc/subgid; do mount --bind '{}' $f; done && \
+         exec unshare --user --map-users=0,0,65536 --map-groups=0,0,65536 \"$@\"",
+        grant.display()
+    );
+    ["unshare", "--mount", "sh", "-c", &bind, "sh"]
+        .map(str::to_owned)
+        .into()
+}
+
+#[test]
+fn root_of_a_user_namespace_knows_where_its_rights_end() {
+    if !ready() {
+        return;
+    }
+    need_tool("newuidmap");
+    let place = Place::new(OWNERS);
+    let words = with_many_ids(&place);
+    limited_root_builds(&place, &words, "33:33");
+    let one = ["unshare", "--user", "--map-root-user"].map(str::to_owned);
+    limited_root_builds(&Place::new(OWNERS), &one, "0:0");
+}
+
+#[test]
+fn refused_namespaces_are_no_single_id() {
+    if !ready() {
+        return;
+    }
+    need_tool("newuidmap");
+    let place = Place::new("FROM busybox\nRUN true\n");
+    fs::create_dir(place.store()).expect("make the store");
+    for dir in [place.dir().to_owned(), place.store()] {
+        std::os::unix::fs::chown(dir, Some(1000), Some(1000)).expect("give it away");
+    }
+    let refuse = "echo 0 > /proc/sys/user/max_user_namespaces && \
+                  exec setpriv --reuid=1000 --regid=1000 --clear-groups \"$@\"";
+    let mut words = with_many_ids(&place);
+    words.extend(["sh", "-c", refuse, "sh"].map(str::to_owned));
+    let built = run(&mut through(&words, &place.build_command(&[])), LIMIT);
+    assert_eq!(built.code(), Some(3), "{built}");
+    assert!(
+        built.text().contains("user namespaces are refused"),
+        "{built}"
+    );
+    assert!(!built.text().contains("SingleId"), "{built}");
 }
