@@ -37,6 +37,16 @@ pub enum TreeJob {
         /// How it was made.
         site: Site,
     },
+    /// Fills an empty directory that is no layer, and sets its owner and mode. Descriptors: encoded
+    /// entries, parents first; their files' bytes one by one.
+    Fill {
+        /// The directory.
+        root: PathBuf,
+        /// Which owners files can have.
+        site: Site,
+        /// What the directory itself gets.
+        top: Top,
+    },
     /// Lists everything in a tree. Descriptors: where the list goes.
     List {
         /// The tree.
@@ -55,6 +65,9 @@ pub enum TreeJob {
         /// The trees that the list refers to by position.
         roots: Vec<PathBuf>,
     },
+    /// Opens regular files as they are asked for, until the asker closes its end. Descriptors: a
+    /// socket.
+    Serve,
     /// Merges trees into an empty directory; files become links. No descriptors.
     Merge {
         /// The trees, lowest first.
@@ -78,6 +91,17 @@ pub enum Format {
     Detect,
     /// It is a tar.
     Plain,
+}
+
+/// Owner and mode of a filled directory itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Top {
+    /// Permission bits with set-id and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
 }
 
 /// How trees are made where a job runs.
@@ -254,7 +278,7 @@ pub fn run_tree_job(request: &[u8], fds: Vec<OwnedFd>) -> Vec<u8> {
 }
 
 /// An error and its causes in one line: the type does not survive the way between processes.
-fn whole_text(error: &Error) -> String {
+pub(crate) fn whole_text(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

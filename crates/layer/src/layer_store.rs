@@ -6,6 +6,8 @@
 mod active;
 mod bytes;
 mod commit;
+mod far_files;
+mod fill;
 mod into_tree;
 mod pull;
 mod recover;
@@ -26,6 +28,7 @@ use rbuild_store::{Lease, Object, Store, Table, TreeDelete, WorkLock};
 use crate::{Error, LayerId, LayerIndex, LayerInfo, Result, TreeJob, TreeWork, View, ViewLayer};
 
 pub use active::ActiveLayer;
+pub use fill::Filling;
 pub use pull::PulledLayer;
 pub use recover::Recovered;
 pub use verify::LayerProblem;
@@ -95,6 +98,7 @@ struct Inner {
     store: Arc<Store>,
     work: Arc<dyn TreeWork>,
     fetch: Arc<dyn Fetch>,
+    far: far_files::FarFiles,
     indexes: Mutex<HashMap<LayerId, Arc<LayerIndex>>>,
     offsets: Mutex<HashMap<LayerId, Arc<[u64]>>>,
 }
@@ -109,6 +113,7 @@ impl LayerStore {
             store,
             work,
             fetch,
+            far: far_files::FarFiles::default(),
             indexes: Mutex::default(),
             offsets: Mutex::default(),
         };

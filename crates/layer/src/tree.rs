@@ -4,11 +4,13 @@
 mod amend;
 mod create;
 mod delete;
+mod fill;
 mod hash;
 mod list;
 mod lists;
 mod merge;
 mod read;
+mod serve;
 mod unpack;
 
 use std::fs::File;
@@ -21,6 +23,7 @@ pub(crate) use list::{Inode, Listed, decode_list};
 pub(crate) use lists::{
     Amended, ReadItem, decode_digests, encode_amended, encode_paths, encode_reads,
 };
+pub(crate) use serve::{ask, socket as serving_socket};
 
 use crate::job::{TreeJob, TreeReply};
 use crate::{Error, Result};
@@ -51,9 +54,13 @@ pub(crate) fn run(
         TreeJob::Amend { root, site } => {
             amend::amend(root, *site, file(fds, 0)?, file(fds, 1)?, cancel)?;
         }
+        TreeJob::Fill { root, site, top } => {
+            fill::fill(root, (*site, *top), file(fds, 0)?, file(fds, 1)?, cancel)?;
+        }
         TreeJob::List { root, site } => list::list(root, site.namespace, file(fds, 0)?, cancel)?,
         TreeJob::Hash { root } => hash::hash(root, file(fds, 0)?, file(fds, 1)?, cancel)?,
         TreeJob::Read { roots } => read::read(roots, file(fds, 0)?, file(fds, 1)?, cancel)?,
+        TreeJob::Serve => serve::serve(file(fds, 0)?)?,
         TreeJob::Merge { lowers, root, site } => merge::merge(lowers, root, *site, cancel)?,
         TreeJob::Delete { path } => delete::delete(path, cancel)?,
     }

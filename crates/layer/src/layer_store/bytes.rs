@@ -82,30 +82,11 @@ impl LayerStore {
                 Ok(Box::new(file.take(*size)))
             }
             Place::Tree(tree) => Ok(Box::new(open_file(&Root::open(&tree)?, path)?)),
-            Place::FarTree(tree) => self.copy_from(tree, path, *size, cancel),
+            Place::FarTree(tree) => {
+                let file = self.inner.far.open(&self.inner.work, &tree, path)?;
+                Ok(Box::new(file))
+            }
         }
-    }
-
-    /// Copies one file of a tree that only jobs may read, and opens the copy.
-    fn copy_from(
-        &self,
-        tree: PathBuf,
-        path: &[u8],
-        size: u64,
-        cancel: &CancelToken,
-    ) -> Result<Box<dyn Read + Send>> {
-        let item = ReadItem {
-            root: 0,
-            path: path.to_vec(),
-            size,
-        };
-        let list = self.list_file(&encode_reads(&[item]))?;
-        let copy = self.store().stage_file()?;
-        let job = TreeJob::Read { roots: vec![tree] };
-        let fds = [list.file().as_fd(), copy.file().as_fd()];
-        self.inner.work.run(&job, &fds, cancel)?;
-        rewind(&copy)?;
-        Ok(Box::new(StagedBytes(copy)))
     }
 
     /// Where a layer's bytes are; of a pulled one that has neither tree nor pack, a pack is made.
@@ -301,15 +282,6 @@ struct PipePart(Arc<PipeReader>);
 impl Read for PipePart {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         (&*self.0).read(buffer)
-    }
-}
-
-/// A staged copy that goes with its reader.
-struct StagedBytes(StagedFile);
-
-impl Read for StagedBytes {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.file().read(buffer)
     }
 }
 

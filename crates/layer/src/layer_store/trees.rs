@@ -285,7 +285,7 @@ impl LayerStore {
                 std::io::copy(&mut input, &mut bytes.file())
                     .map_err(|source| Error::io("copy", to_path(&entry.path), source))?;
             }
-            let entry = amended_entry(entry, node)?;
+            let entry = entry_of(&entry.path, node)?;
             items.push(Amended { entry });
         }
         bytes
@@ -355,8 +355,8 @@ impl LayerStore {
     }
 }
 
-/// An entry with the metadata that its path has in the view.
-fn amended_entry(entry: &Entry, node: Node) -> Result<Entry> {
+/// The entry that makes `path` what a view shows. Errors: `NotAFile` for a socket.
+pub(super) fn entry_of(path: &[u8], node: Node) -> Result<Entry> {
     let kind = match node.kind {
         NodeKind::Dir => Kind::dir(),
         NodeKind::File { size } => Kind::File {
@@ -369,12 +369,12 @@ fn amended_entry(entry: &Entry, node: Node) -> Result<Entry> {
         NodeKind::Fifo => Kind::Fifo,
         NodeKind::Socket => {
             return Err(Error::NotAFile {
-                path: to_path(&entry.path),
+                path: to_path(path),
             });
         }
     };
     Ok(Entry {
-        path: entry.path.clone(),
+        path: path.to_vec(),
         kind,
         mode: node.mode,
         uid: node.uid,

@@ -41,7 +41,13 @@ pub(super) fn amend(
     Ok(())
 }
 
-fn file(maker: &mut Maker<'_>, entry: &Entry, size: u64, bytes: &mut dyn Read) -> Result<()> {
+/// Makes a regular file with the next bytes.
+pub(super) fn file(
+    maker: &mut Maker<'_>,
+    entry: &Entry,
+    size: u64,
+    bytes: &mut dyn Read,
+) -> Result<()> {
     let wrap = |source| Error::io("copy", to_path(&entry.path), source);
     let mut file = maker.make_file(&entry.path)?;
     let copied = io::copy(&mut bytes.take(size), &mut file).map_err(wrap)?;

@@ -118,6 +118,18 @@ impl<'a> Maker<'a> {
         self.finish_open(fd, entry)
     }
 
+    /// Gives the root itself its owner and mode.
+    pub(super) fn finish_top(&self, top: &Entry) -> Result<()> {
+        let set = || -> io::Result<()> {
+            if self.site.ids == Ids::All {
+                let (uid, gid) = owner(top);
+                fchown(self.root.fd(), uid, gid)?;
+            }
+            Ok(fchmod(self.root.fd(), Mode::from_raw_mode(top.mode))?)
+        };
+        set().map_err(|source| Error::io("set metadata of", "the directory itself", source))
+    }
+
     /// Makes something without bytes; the leader of a link must be there.
     pub(super) fn make(&mut self, entry: &Entry) -> Result<()> {
         let path = &entry.path;

@@ -1,11 +1,13 @@
 //! What a step wrote, through a real overlay.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
-use rbuild_layer::{Compression, Error, LayerId};
+use rbuild_layer::{Compression, Error, FileView, LayerId};
 use rbuild_oci::Digest;
 use rbuild_testkit::{Privilege, granted};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -264,6 +266,31 @@ fn tars_of_trees_are_the_same_however_they_are_read() {
     assert_eq!(zstd.unwrap(), other.unwrap());
     assert_eq!(bench.layers.info(&in_place).unwrap().blob, None);
     assert_eq!(far.layers.verify(&forked, &far.cancel).unwrap(), []);
+}
+
+#[test]
+fn one_job_opens_all_files_of_far_trees() {
+    let bench = Bench::new(Way::Forked);
+    let active = bench.layers.prepare().unwrap();
+    for number in 0..50 {
+        fs::write(
+            active.upper().join(format!("f{number}")),
+            number.to_string(),
+        )
+        .unwrap();
+    }
+    let layer = active.commit(&[], &bench.cancel).unwrap();
+    let view = bench.view(&[layer]);
+    let before = bench.jobs.load(Ordering::Relaxed);
+    // In any order, some twice, and with a file that is missing on the way.
+    for number in (0..50).rev().chain([7, 7]) {
+        let mut text = String::new();
+        let mut file = view.open(format!("f{number}").as_bytes()).unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, number.to_string());
+        assert!(view.open(b"none").is_err());
+    }
+    assert_eq!(bench.jobs.load(Ordering::Relaxed) - before, 1);
 }
 
 #[test]

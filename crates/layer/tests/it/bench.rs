@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rbuild_layer::{
     Compression, ContentDigest, Entry, FileView, Forked, Ids, InPlace, Kind, LayerId, LayerStore,
@@ -27,10 +28,14 @@ pub struct Bench {
     pub layers: LayerStore,
     pub cancel: CancelToken,
     pub dir: TempDir,
+    /// How many jobs were forked.
+    pub jobs: Arc<AtomicUsize>,
 }
 
 /// Who does the work on trees.
-pub fn work(way: Way) -> Arc<dyn TreeWork> {
+///
+/// `jobs` counts the forked ones.
+pub fn work(way: Way, jobs: &Arc<AtomicUsize>) -> Arc<dyn TreeWork> {
     match way {
         Way::InPlace => Arc::new(InPlace::root()),
         Way::Forked => {
@@ -38,7 +43,9 @@ pub fn work(way: Way) -> Arc<dyn TreeWork> {
                 namespace: OverlayNamespace::User,
                 ids: Ids::All,
             };
-            Arc::new(Forked::new(site, |request, fds, _| {
+            let count = Arc::clone(jobs);
+            Arc::new(Forked::new(site, move |request, fds, _| {
+                count.fetch_add(1, Ordering::Relaxed);
                 let fds = fds.iter().map(|fd| fd.try_clone_to_owned().unwrap());
                 Ok(run_tree_job(request, fds.collect()))
             }))
@@ -50,10 +57,12 @@ impl Bench {
     pub fn new(way: Way) -> Self {
         let dir = TempDir::new();
         let store = Arc::new(Store::open(&dir.path().join("store")).unwrap());
+        let jobs = Arc::new(AtomicUsize::new(0));
         Self {
-            layers: LayerStore::new(store, work(way), Arc::new(NoFetch)),
+            layers: LayerStore::new(store, work(way, &jobs), Arc::new(NoFetch)),
             cancel: CancelToken::new(),
             dir,
+            jobs,
         }
     }
 

@@ -104,6 +104,7 @@ fn the_index_survives_in_the_store() {
         ),
         cancel: bench.cancel.clone(),
         dir: bench.dir,
+        jobs: bench.jobs.clone(),
     };
     let read = again.layers.index(&layer, &again.cancel).unwrap();
     assert_eq!(read, index);

@@ -16,7 +16,7 @@ fn restarted(bench: &Bench, way: Way) -> LayerStore {
     let root = bench.layers.store().root();
     fs::write(root.join("boot"), "another-boot 0\n").unwrap();
     let store = Arc::new(Store::open(root).unwrap());
-    LayerStore::new(store, work(way), Arc::new(NoFetch))
+    LayerStore::new(store, work(way, &Arc::default()), Arc::new(NoFetch))
 }
 
 /// A layer as a RUN leaves it: links, whiteouts, an opaque directory, a directory on the way, a socket.
