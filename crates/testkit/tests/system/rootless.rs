@@ -170,3 +170,30 @@ fn refused_namespaces_are_no_single_id() {
     );
     assert!(!built.text().contains("SingleId"), "{built}");
 }
+
+/// Asks for caches of other owners, empty and filled from a stage.
+const CACHES: &str = "FROM busybox AS seed\n\
+    RUN mkdir -p /seed/d && echo x > /seed/d/f && chown -R 33:44 /seed/d && chmod 700 /seed/d\n\
+    FROM busybox\n\
+    RUN --mount=type=cache,target=/c,uid=33,gid=44,mode=0750 stat -c '%u:%g %a' /c > /shape\n\
+    RUN --mount=type=cache,target=/s,from=seed,source=/seed \\\n\
+      stat -c '%n %u:%g %a' /s/d /s/d/f >> /shape && cat /s/d/f >> /shape\n\
+    USER www-data\n\
+    RUN --mount=type=cache,target=/mine,uid=33 touch /mine/x\n";
+
+#[test]
+fn cache_mounts_have_the_owners_asked_for() {
+    if !ready() {
+        return;
+    }
+    need_tool("newuidmap");
+    for (grant, owner) in [(Grant::Ranges, "33:44"), (Grant::Nothing, "0:0")] {
+        let user = User::new(grant);
+        fs::write(user.work().join("Dockerfile"), CACHES).expect("write the Dockerfile");
+        let script = "rbuild build --build-context \"$BASE\" -t caches . >&2 && \
+                      rbuild run --user root caches cat /shape";
+        let shown = run(&mut user.shell(script), LIMIT).expect_success();
+        let expected = format!("{owner} 750\n/s/d {owner} 700\n/s/d/f {owner} 644\nx\n");
+        assert_eq!(shown.stdout, expected, "{grant:?}: {shown}");
+    }
+}

@@ -1,17 +1,15 @@
 //! `--mount=type=cache`: a directory that outlives the build.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use rbuild_graph::{ExecMount, ExecMountKind, Sharing};
-use rbuild_layer::{FileView, NodeKind, path};
+use rbuild_layer::{Filling, Top};
 use rbuild_sandbox::MountSource;
 use rbuild_solver::OpContext;
 use rbuild_source::{Selection, content_of, select_path};
 
 use super::StepMounts;
+use crate::file::EmptyView;
 use crate::{Error, LocalWorker, Output, Result};
 
 impl LocalWorker {
@@ -53,6 +51,7 @@ impl LocalWorker {
                 format!("{id} {shape} {content}")
             }
         };
+        let shaped = (*mode, *uid, *gid);
         let cache = self.store.cache_mount(&name)?;
         let mounted = cache.mount(
             match sharing {
@@ -62,19 +61,24 @@ impl LocalWorker {
             },
             cx.cancel,
             |dir| {
-                if let Some((view, selection)) = &first {
-                    fill(dir, view.as_ref(), selection)?;
-                }
-                if let Some(mode) = mode {
-                    fs::set_permissions(dir, fs::Permissions::from_mode(*mode))?;
-                }
-                if uid.is_some() || gid.is_some() {
-                    let (uid, gid) = (uid.unwrap_or(0), gid.unwrap_or(0));
-                    std::os::unix::fs::chown(dir, Some(uid), Some(gid))?;
-                }
-                Ok(())
+                let filled = match &first {
+                    Some((view, from)) => {
+                        let top = top_of(Some(from), shaped);
+                        let parts = parts(from);
+                        self.layers
+                            .fill((dir, top), view.as_ref(), &parts, cx.cancel)
+                    }
+                    None => match top_of(None, shaped) {
+                        NEW => Ok(()),
+                        top => self.layers.fill((dir, top), &EmptyView, &[], cx.cancel),
+                    },
+                };
+                filled.map_err(io::Error::other)
             },
-        )?;
+        );
+        // A fill that was interrupted is no failure of the store.
+        cx.cancel.check()?;
+        let mounted = mounted?;
         let directory = mounted.path().to_owned();
         // What a `from` gives is filled in from `source` on; without one, `source` is in the cache
         // itself. Steps can write there, so the path is followed inside the directory only.
@@ -91,29 +95,51 @@ impl LocalWorker {
     }
 }
 
-/// Writes a selection into a new cache directory.
-fn fill(dir: &Path, view: &dyn FileView, selection: &Selection) -> io::Result<()> {
-    for item in selection.roots.iter().flat_map(|root| &root.items) {
-        let to = if item.rel.is_empty() {
-            dir.to_owned()
-        } else {
-            dir.join(path::to_path(&item.rel))
-        };
-        match &item.node.kind {
-            NodeKind::Dir if item.rel.is_empty() => {}
-            NodeKind::Dir => fs::create_dir(&to)?,
-            NodeKind::File { .. } => {
-                let mut from = view.open(&item.path).map_err(io::Error::other)?;
-                io::copy(&mut from, &mut fs::File::create_new(&to)?)?;
-            }
-            NodeKind::Symlink { target } => {
-                std::os::unix::fs::symlink(path::to_path(target), &to)?;
-                continue;
-            }
-            _ => continue,
-        }
-        std::os::unix::fs::lchown(&to, Some(item.node.uid), Some(item.node.gid))?;
-        fs::set_permissions(&to, fs::Permissions::from_mode(item.node.mode))?;
+/// What a new directory is without doing anything.
+const NEW: Top = Top {
+    mode: 0o755,
+    uid: 0,
+    gid: 0,
+};
+
+/// Owner and mode of the directory: as asked for, else those of the directory that fills it.
+fn top_of(
+    from: Option<&Selection>,
+    (mode, uid, gid): (Option<u32>, Option<u32>, Option<u32>),
+) -> Top {
+    let mut items = from
+        .iter()
+        .flat_map(|from| &from.roots)
+        .flat_map(|root| &root.items);
+    let below = match items.find(|item| item.rel.is_empty()) {
+        Some(item) => Top {
+            mode: item.node.mode,
+            uid: item.node.uid,
+            gid: item.node.gid,
+        },
+        None => NEW,
+    };
+    // Who names one of both ids means root by the other.
+    let (uid, gid) = match (uid, gid) {
+        (None, None) => (below.uid, below.gid),
+        (uid, gid) => (uid.unwrap_or(0), gid.unwrap_or(0)),
+    };
+    Top {
+        mode: mode.unwrap_or(below.mode),
+        uid,
+        gid,
     }
-    Ok(())
+}
+
+/// What a selection puts into the directory.
+fn parts(selection: &Selection) -> Vec<Filling> {
+    let items = selection.roots.iter().flat_map(|root| &root.items);
+    let below = items.filter(|item| !item.rel.is_empty());
+    below
+        .map(|item| Filling {
+            from: item.path.clone(),
+            to: item.rel.clone(),
+            node: item.node.clone(),
+        })
+        .collect()
 }
