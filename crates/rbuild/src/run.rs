@@ -1,6 +1,6 @@
 //! Running an image to try it: one process over a layer that is thrown away.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rbuild_graph::NetworkMode;
@@ -62,10 +62,11 @@ pub enum RunIo<'a> {
         /// Standard error.
         stderr: BorrowedFd<'a>,
     },
-    /// A terminal, which becomes the controlling one.
+    /// A terminal of its own, which is its controlling one.
     Terminal {
-        /// The slave side of a pseudo terminal.
-        slave: BorrowedFd<'a>,
+        /// Called once, before the process runs, with the other side of the terminal: the place to set
+        /// its size. Must not wait for the process.
+        on_open: &'a mut dyn FnMut(OwnedFd),
     },
 }
 
@@ -98,7 +99,7 @@ impl Engine {
                 stdout,
                 stderr,
             },
-            RunIo::Terminal { slave } => StepIo::Terminal { slave },
+            RunIo::Terminal { on_open } => StepIo::Terminal { on_open },
         };
         let nursery = self.nursery().nursery()?;
         let exit = nursery.run_step(&spec, io, cancel)?;

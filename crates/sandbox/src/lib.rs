@@ -53,6 +53,7 @@ mod step;
 mod stub;
 mod system;
 mod task;
+mod terminal;
 mod user;
 mod wire;
 

@@ -13,13 +13,14 @@ use std::thread::{self, JoinHandle};
 
 use rbuild_progress::{CancelToken, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketType, shutdown};
 
 use crate::role::{Role, stem_arguments};
 use crate::spec::{StepExit, StepSpec};
 use crate::stdio::{Output, StepIo};
 use crate::task::{Outcome, Task};
-use crate::wire::{self, Ended, Hello, Mapped, Start};
+use crate::wire::{self, Ended, Hello, Mapped, Start, TerminalOpen, TerminalTaken};
 use crate::{Error, NurseryMode, Result};
 
 /// How to start a nursery.
@@ -150,8 +151,13 @@ impl Nursery {
                 let task = self.begin(&start, &request, &[stdin, stdout, stderr])?;
                 task.follow(Vec::new(), &mut |_, _| {}, cancel)?
             }
-            StepIo::Terminal { slave } => {
-                let task = self.begin(&start, &request, &[slave])?;
+            StepIo::Terminal { on_open } => {
+                let (ours, theirs) =
+                    wire::pair(SocketType::SEQPACKET).map_err(wire_error("make a socket"))?;
+                let task = self.begin(&start, &request, &[theirs.as_fd()])?;
+                // Else nobody would notice that the step is gone.
+                drop(theirs);
+                take_terminal(&ours, on_open, cancel);
                 task.follow(Vec::new(), &mut |_, _| {}, cancel)?
             }
         };
@@ -173,6 +179,26 @@ impl Nursery {
             _ => wire_error("send a request")(error),
         })?;
         Ok(Task::new(ours))
+    }
+}
+
+/// Passes the master side of a step's terminal on, unless the step or the build ends before.
+///
+/// Says nothing of failures: following the task tells what became of it.
+fn take_terminal(socket: &OwnedFd, on_open: &mut dyn FnMut(OwnedFd), cancel: &CancelToken) {
+    let mut waiting = [
+        PollFd::new(socket, PollFlags::IN),
+        PollFd::from_borrowed_fd(cancel.as_fd(), PollFlags::IN),
+    ];
+    while let Err(Errno::INTR) = poll(&mut waiting, None) {}
+    if cancel.is_cancelled() {
+        return;
+    }
+    if let Ok(Some((TerminalOpen, fds))) = wire::receive(socket)
+        && let Some(master) = fds.into_iter().next()
+    {
+        on_open(master);
+        wire::send(socket, &TerminalTaken, &[]).ok();
     }
 }
 
@@ -240,7 +266,7 @@ fn greet(inner: &Inner, pid: u32, failed: &dyn Fn(String) -> Error) -> Result<()
     loop {
         let mut waiting = [PollFd::new(&inner.control, PollFlags::IN)];
         match poll(&mut waiting, Some(&ANSWER)) {
-            Err(rustix::io::Errno::INTR) => continue,
+            Err(Errno::INTR) => continue,
             Err(error) => return Err(failed(format!("wait for its answer: {error}"))),
             Ok(0) => {
                 return Err(failed(

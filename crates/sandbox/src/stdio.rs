@@ -26,10 +26,11 @@ pub enum StepIo<'a> {
         /// Standard error.
         stderr: BorrowedFd<'a>,
     },
-    /// A terminal: it becomes the step's controlling terminal and all three streams.
+    /// A terminal of the step's own: its controlling one and all three streams.
     Terminal {
-        /// The pseudoterminal's slave side; not the controlling terminal of any other session.
-        slave: BorrowedFd<'a>,
+        /// Called once, before the program runs, with the master side: the place to set its size. Not
+        /// called for a step whose set-up fails. Must not wait for the program.
+        on_open: &'a mut dyn FnMut(OwnedFd),
     },
 }
 

@@ -26,7 +26,7 @@ use crate::seccomp::Filters;
 use crate::spec::{Network, StepSpec};
 use crate::user::{Database, Identity};
 use crate::wire::{self, Failure, Frame, Streams};
-use crate::{identity, rlimit, rootfs};
+use crate::{identity, rlimit, rootfs, terminal};
 
 /// Longest `/etc/passwd` and `/etc/group` that are read.
 const MAX_USER_FILE: u64 = 10 << 20;
@@ -149,7 +149,7 @@ fn open_cwd(root: &OwnedFd, cwd: &str, owner: Owner) -> Result<OwnedFd, Failure>
 /// Puts the standard streams in place.
 fn connect(streams: Streams, fds: &[OwnedFd], owner: Owner) -> Result<(), Failure> {
     const STAGE: &str = "connect standard streams";
-    let null;
+    let (null, terminal);
     let (stdin, stdout, stderr) = match (streams, fds) {
         (Streams::Output, [stdout, stderr]) => {
             null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -163,7 +163,9 @@ fn connect(streams: Streams, fds: &[OwnedFd], owner: Owner) -> Result<(), Failur
         (Streams::Inherit, [stdin, stdout, stderr]) => {
             (stdin.as_fd(), stdout.as_fd(), stderr.as_fd())
         }
-        (Streams::Terminal, [slave]) => {
+        (Streams::Terminal, [socket]) => {
+            terminal = terminal::make(socket, owner)?;
+            let slave = &terminal;
             ioctl_tiocsctty(slave).during(STAGE, "controlling terminal")?;
             (slave.as_fd(), slave.as_fd(), slave.as_fd())
         }

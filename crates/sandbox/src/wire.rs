@@ -42,6 +42,14 @@ pub(crate) enum Hello {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Mapped;
 
+/// What a step sends over the socket that it got for a terminal. Descriptor: the master side.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TerminalOpen;
+
+/// The engine's answer to [`TerminalOpen`]: the program may run.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TerminalTaken;
+
 /// Starts one task. Descriptors: the task socket, the payload, then the task's own.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Start {
@@ -65,7 +73,7 @@ pub(crate) enum Streams {
     Output,
     /// Input, output and error.
     Inherit,
-    /// A terminal that becomes the controlling one.
+    /// A socket over which the step hands out the master side of its terminal.
     Terminal,
 }
 

@@ -1,13 +1,14 @@
 //! Exit codes, environment, output, the file systems every step gets.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use rbuild_progress::CancelToken;
 use rbuild_sandbox::{
     Error, Limits, Network, Nursery, NurseryConfig, Security, StepExit, StepIo, Ulimit,
 };
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::Test;
 use crate::bed::Bed;
@@ -34,6 +35,10 @@ pub const TESTS: &[Test] = &[
     (
         "terminal_is_the_controlling_one",
         terminal_is_the_controlling_one,
+    ),
+    (
+        "terminal_of_a_step_that_does_not_start",
+        terminal_of_a_step_that_does_not_start,
     ),
     ("standard_input_is_empty", standard_input_is_empty),
     ("namespaces_are_the_steps_own", namespaces_are_the_steps_own),
@@ -165,25 +170,55 @@ fn inherited_descriptors_are_used(bed: &Bed) {
 }
 
 fn terminal_is_the_controlling_one(bed: &Bed) {
-    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = openpt(flags).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let slave = ioctl_tiocgptpeer(&master, flags).unwrap();
+    let mut master = None;
+    let mut on_open = |opened: OwnedFd| {
+        let size = Winsize {
+            ws_row: 33,
+            ws_col: 77,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&opened, size).unwrap();
+        master = Some(opened);
+    };
     let io = StepIo::Terminal {
-        slave: slave.as_fd(),
+        on_open: &mut on_open,
     };
     // /dev/tty opens only where there is a controlling terminal.
-    let spec = bed.shell("test -t 0 && test -t 1 && test -t 2 && echo yes >/dev/tty");
+    let mut spec = bed.shell(
+        "test -t 0 && test -t 1 && test -t 2 && tty && stty size && stat -c %u $(tty) && \
+         test -c /dev/console && echo to the console >/dev/console && echo yes >/dev/tty",
+    );
+    spec.user = "www-data".into();
     let exit = bed
         .nursery
         .run_step(&spec, io, &CancelToken::new())
         .unwrap();
-    assert_eq!(exit, StepExit::Code(0));
+    let mut text = Vec::new();
     let mut buffer = [0_u8; 64];
-    let count = rustix::io::read(&master, &mut buffer).unwrap();
-    assert_eq!(&buffer[..count], b"yes\r\n");
+    // EIO: nobody has the other side open any more.
+    while let Ok(count @ 1..) = rustix::io::read(master.as_ref().unwrap(), &mut buffer) {
+        text.extend_from_slice(&buffer[..count]);
+    }
+    let owner = if bed.has_many_ids() { 33 } else { 0 };
+    assert_eq!(
+        String::from_utf8_lossy(&text),
+        format!("/dev/pts/0\r\n33 77\r\n{owner}\r\nto the console\r\nyes\r\n")
+    );
+    assert_eq!(exit, StepExit::Code(0));
+}
+
+fn terminal_of_a_step_that_does_not_start(bed: &Bed) {
+    let mut opened = 0;
+    let mut on_open = |_: OwnedFd| opened += 1;
+    let mut spec = bed.shell("true");
+    spec.user = "nobodyx".into();
+    let io = StepIo::Terminal {
+        on_open: &mut on_open,
+    };
+    let outcome = bed.nursery.run_step(&spec, io, &CancelToken::new());
+    assert!(matches!(outcome, Err(Error::User(_))), "{outcome:?}");
+    assert_eq!(opened, 0);
 }
 
 fn standard_input_is_empty(bed: &Bed) {

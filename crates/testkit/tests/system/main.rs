@@ -14,4 +14,5 @@ mod place;
 mod pull;
 mod rootless;
 mod steps;
+mod terminal;
 mod together;

@@ -1,17 +1,15 @@
-//! A terminal for a process: a pseudo terminal whose other end is copied to and from the user's.
+//! A terminal for a process: a pseudo terminal made in its `/dev`, copied to and from the user's.
 //!
 //! Keys go through unchanged while it runs; an interrupt typed by the user reaches the process, not
 //! us.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rbuild::progress::CancelToken;
 use rbuild::{Engine, RunIo, RunRequest};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::super::CommandResult;
@@ -23,42 +21,38 @@ const BUFFER: usize = 16 * 1024;
 
 /// Runs a process with a terminal of its own.
 pub fn run(engine: &Engine, request: &RunRequest, interactive: bool) -> CommandResult {
-    let (master, slave) = open().map_err(anyhow::Error::from)?;
-    let master = Arc::new(master);
+    let master: Arc<OnceLock<OwnedFd>> = Arc::default();
     let resized = Arc::clone(&master);
-    copy_size(&master);
-    let cancel = signal::listen(move || copy_size(&resized)).map_err(anyhow::Error::from)?;
+    let on_resize = move || {
+        if let Some(master) = resized.get() {
+            copy_size(master);
+        }
+    };
+    let cancel = signal::listen(on_resize).map_err(anyhow::Error::from)?;
     let _raw = interactive.then(Raw::enter).flatten();
     let done = CancelToken::new();
     std::thread::scope(|scope| {
-        let output = scope.spawn(|| copy_output(&master));
-        if interactive {
-            scope.spawn(|| copy_input(&master, &done));
+        let mut output = None;
+        let mut on_open = |opened: OwnedFd| {
+            let master = master.get_or_init(|| opened);
+            copy_size(master);
+            output = Some(scope.spawn(move || copy_output(master)));
+            if interactive {
+                let done = &done;
+                scope.spawn(move || copy_input(master, done));
+            }
+        };
+        let io = RunIo::Terminal {
+            on_open: &mut on_open,
+        };
+        let result = carry_out(engine, request, io, &cancel);
+        // The reading side sees the end once nobody has the other open: the process does not any more.
+        if let Some(output) = output {
+            output.join().ok();
         }
-        let result = carry_out(
-            engine,
-            request,
-            RunIo::Terminal {
-                slave: slave.as_fd(),
-            },
-            &cancel,
-        );
-        // The reading end sees the end once nobody holds the slave: the process does not any more.
-        drop(slave);
-        output.join().ok();
         done.cancel();
         result
     })
-}
-
-fn open() -> io::Result<(OwnedFd, OwnedFd)> {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    grantpt(&master)?;
-    unlockpt(&master)?;
-    let name = ptsname(&master, Vec::new())?;
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let slave = rustix::fs::open(name, flags, Mode::empty())?;
-    Ok((master, slave))
 }
 
 /// Gives the process's terminal the size of the user's, if there is one.
