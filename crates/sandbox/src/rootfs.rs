@@ -1,9 +1,9 @@
 //! A step's root: layers, system mounts, its own mounts, and the move into it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, chmod, fstat, open};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::process::{fchdir, pivot_root};
@@ -131,18 +131,18 @@ fn prepare(spec: &MountSpec, rung: Rung, memory: &mut Memory) -> Result<Pending,
             bind(spec, subpath, place::open_in(&top, subpath))?
         }
         MountSource::Tmpfs { size, mode } => tmpfs(*size, *mode).during(STAGE, &spec.target)?,
+        MountSource::Socket {
+            path,
+            mode,
+            uid,
+            gid,
+        } => socket(path, *mode, owner_on(rung, (*uid, *gid)))?,
         MountSource::File {
             bytes,
             mode,
             uid,
             gid,
-        } => {
-            let (uid, gid) = match rung {
-                Rung::SingleId => (0, 0),
-                Rung::Root | Rung::Subordinate => (*uid, *gid),
-            };
-            memory.file(bytes, *mode, Owner { uid, gid })?
-        }
+        } => memory.file(bytes, *mode, owner_on(rung, (*uid, *gid)))?,
     };
     Ok(Pending {
         target: target.to_owned(),
@@ -150,6 +150,30 @@ fn prepare(spec: &MountSpec, rung: Rung, memory: &mut Memory) -> Result<Pending,
         mount,
         read_only,
     })
+}
+
+/// The owner that something made for a step can have.
+fn owner_on(rung: Rung, (uid, gid): (u32, u32)) -> Owner {
+    match rung {
+        Rung::SingleId => Owner { uid: 0, gid: 0 },
+        Rung::Root | Rung::Subordinate => Owner { uid, gid },
+    }
+}
+
+/// Gives a socket its owner and mode, and clones the mount at it.
+fn socket(path: &Path, mode: u32, owner: Owner) -> Result<OwnedFd, Failure> {
+    const STAGE: &str = "prepare socket";
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = open(path, flags, Mode::empty()).during(STAGE, path.display())?;
+    let stat = fstat(&found).during(STAGE, path.display())?;
+    if place::file_type(&stat) != FileType::Socket {
+        return Err(setup(STAGE, format!("{} is no socket", path.display())));
+    }
+    // Owner first: changing it clears set-id bits.
+    place::chown(&found, owner).during(STAGE, "owner")?;
+    let by_descriptor = format!("/proc/self/fd/{}", found.as_raw_fd());
+    chmod(by_descriptor, Mode::from_raw_mode(mode & 0o7777)).during(STAGE, "mode")?;
+    clone_of(&found, Depth::Single).during(STAGE, path.display())
 }
 
 /// Clones the mount at a source that was opened, or says that it is missing.

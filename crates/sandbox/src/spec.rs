@@ -115,6 +115,17 @@ pub enum MountSource {
         /// Permission bits of its root.
         mode: u32,
     },
+    /// A socket that was made for this step: it gets the owner and mode that the step is to see.
+    Socket {
+        /// Where it is; its last component is not followed.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+        /// Owner as the step sees it.
+        uid: u32,
+        /// Group as the step sees it.
+        gid: u32,
+    },
     /// A file in memory that holds these bytes: a secret.
     File {
         /// The contents; never printed.
@@ -153,6 +164,11 @@ impl fmt::Debug for MountSource {
                 .field("size", size)
                 .field("mode", mode)
                 .finish(),
+            Self::Socket { path, mode, .. } => f
+                .debug_struct("Socket")
+                .field("path", path)
+                .field("mode", mode)
+                .finish_non_exhaustive(),
             Self::File { bytes, mode, .. } => f
                 .debug_struct("File")
                 .field("bytes", &bytes.len())

@@ -1,5 +1,6 @@
 //! The extra mounts of a step: what stands behind `RUN --mount`.
 
+mod agent;
 mod bind;
 mod cache;
 
@@ -13,6 +14,7 @@ use rbuild_sandbox::{MountSource, MountSpec};
 use rbuild_solver::OpContext;
 use rbuild_store::{MountedCache, StagedDir};
 
+use self::agent::AgentDoor;
 use crate::{Error, LocalWorker, Output, Result};
 
 /// Largest secret, as in BuildKit.
@@ -44,6 +46,7 @@ pub(crate) struct StepMounts {
     pub specs: Vec<MountSpec>,
     /// Environment that comes with them.
     pub env: Vec<(String, String)>,
+    agents: Vec<AgentDoor>,
     caches: Vec<MountedCache>,
     scratch: Vec<StagedDir>,
 }
@@ -126,42 +129,6 @@ impl LocalWorker {
                 },
                 read_only: true,
             });
-        }
-        Ok(())
-    }
-
-    fn ssh(&self, mount: &ExecMount, op: &ExecOp, all: &mut StepMounts) -> Result<()> {
-        let ExecMountKind::Ssh {
-            id,
-            target,
-            required,
-            ..
-        } = &mount.kind
-        else {
-            return Err(Error::Input);
-        };
-        let number = all
-            .env
-            .iter()
-            .filter(|(name, _)| name == "SSH_AUTH_SOCK")
-            .count();
-        let target = match target {
-            Some(target) => target.clone(),
-            None => format!("/run/buildkit/ssh_agent.{number}"),
-        };
-        let set =
-            |pairs: &[(String, String)]| pairs.iter().any(|(name, _)| name == "SSH_AUTH_SOCK");
-        if !set(&op.env) && !set(&all.env) {
-            all.env.push(("SSH_AUTH_SOCK".to_owned(), target.clone()));
-        }
-        match self.agents.get(id) {
-            Some(socket) => all.specs.push(MountSpec {
-                target,
-                source: MountSource::Dir(socket.clone()),
-                read_only: false,
-            }),
-            None if *required => return Err(Error::NoAgent { id: id.clone() }),
-            None => {}
         }
         Ok(())
     }

@@ -23,6 +23,10 @@ pub const TESTS: &[Test] = &[
         own_shared_memory_takes_the_place_of_the_usual,
     ),
     (
+        "socket_has_the_owner_of_the_step",
+        socket_has_the_owner_of_the_step,
+    ),
+    (
         "nested_targets_are_attached_outside_in",
         nested_targets_are_attached_outside_in,
     ),
@@ -172,6 +176,34 @@ fn own_shared_memory_takes_the_place_of_the_usual(bed: &Bed) {
     };
     spec.mounts = vec![mount("/dev/shm", tmpfs)];
     assert_eq!(bed.text(&spec), "1\ntmpfs 1024\n");
+}
+
+fn socket_has_the_owner_of_the_step(bed: &Bed) {
+    let path = bed.dir("socket").join("s");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let socket = |mode| MountSource::Socket {
+        path: path.clone(),
+        mode,
+        uid: 33,
+        gid: 44,
+    };
+    let mut spec = bed.shell("stat -c '%F %u:%g %a' /run/a/s; test -w /run/a/s && echo mine");
+    spec.user = "www-data".into();
+    spec.mounts = vec![mount("/run/a/s", socket(0o600))];
+    let owner = if bed.has_many_ids() { "33:44" } else { "0:0" };
+    assert_eq!(bed.text(&spec), format!("socket {owner} 600\nmine\n"));
+    // Whatever the mode it is not another user's.
+    spec = bed.shell("test -w /s || echo not mine");
+    spec.user = "nobody".into();
+    spec.mounts = vec![mount("/s", socket(0o640))];
+    let expected = if bed.has_many_ids() { "not mine\n" } else { "" };
+    assert_eq!(bed.run(&spec).stdout, expected);
+    drop(listener);
+    spec.mounts = vec![mount("/s", socket(0o600))];
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    let error = bed.try_run(&spec).unwrap_err().to_string();
+    assert!(error.contains("is no socket"), "{error}");
 }
 
 fn nested_targets_are_attached_outside_in(bed: &Bed) {

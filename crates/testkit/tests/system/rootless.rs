@@ -197,3 +197,29 @@ fn cache_mounts_have_the_owners_asked_for() {
         assert_eq!(shown.stdout, expected, "{grant:?}: {shown}");
     }
 }
+
+/// Asks for agents as different users; the second one may be used by its user only.
+const AGENTS: &str = "FROM busybox\n\
+    RUN --mount=type=ssh stat -c '%F %u:%g %a' $SSH_AUTH_SOCK > /shape\n\
+    USER www-data\n\
+    RUN --mount=type=ssh,uid=33,gid=44,mode=0640 \\\n\
+      test -w $SSH_AUTH_SOCK && stat -c '%F %u:%g %a' $SSH_AUTH_SOCK > /tmp/shape\n\
+    RUN --mount=type=ssh,target=/tmp/sock ! test -w /tmp/sock && test -S /tmp/sock\n";
+
+#[test]
+fn agents_belong_to_the_user_of_the_step() {
+    if !ready() {
+        return;
+    }
+    need_tool("newuidmap");
+    let user = User::new(Grant::Ranges);
+    fs::write(user.work().join("Dockerfile"), AGENTS).expect("write the Dockerfile");
+    let socket = user.work().join("agent");
+    let _agent = std::os::unix::net::UnixListener::bind(&socket).expect("listen");
+    let script = "rbuild build --build-context \"$BASE\" --ssh default=$PWD/agent -t agents . >&2 && \
+                  rbuild run --user root agents cat /shape /tmp/shape && rbuild store verify >&2 && \
+                  ls -A ~/.local/share/rbuild/stage";
+    let shown = run(&mut user.shell(script), LIMIT).expect_success();
+    let expected = "socket 0:0 600\nsocket 33:44 640\n";
+    assert_eq!(shown.stdout, expected, "{shown}");
+}

@@ -1,0 +1,305 @@
+//! `--mount=type=ssh`: a socket for one step, behind which the user's ssh agent answers.
+//!
+//! The agent's own socket is never shown to a step: it has the wrong owner and mode for it, and takes
+//! requests that no step has a right to make. A step may list keys and have something signed; adding,
+//! removing and locking keys, and extensions, are answered with a failure, as in BuildKit.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use rbuild_graph::{ExecMount, ExecMountKind, ExecOp};
+use rbuild_progress::CancelToken;
+use rbuild_sandbox::{MountSource, MountSpec};
+use rbuild_store::StagedDir;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::StepMounts;
+use crate::{Error, LocalWorker, Result};
+
+/// Longest message of an agent, as OpenSSH has it.
+const MAX_MESSAGE: usize = 256 * 1024;
+/// Most connections of one step at a time.
+const MAX_CONNECTIONS: usize = 64;
+
+// Source: draft-miller-ssh-agent, "Message numbers".
+const FAILURE: [u8; 1] = [5];
+const REQUEST_IDENTITIES: u8 = 11;
+const SIGN_REQUEST: u8 = 13;
+
+/// What the socket is called in its directory.
+const SOCKET: &str = "agent";
+
+impl LocalWorker {
+    pub(super) fn ssh(&self, mount: &ExecMount, op: &ExecOp, all: &mut StepMounts) -> Result<()> {
+        let ExecMountKind::Ssh {
+            id,
+            target,
+            required,
+            mode,
+            uid,
+            gid,
+        } = &mount.kind
+        else {
+            return Err(Error::Input);
+        };
+        let number = all
+            .env
+            .iter()
+            .filter(|(name, _)| name == "SSH_AUTH_SOCK")
+            .count();
+        let target = match target {
+            Some(target) => target.clone(),
+            None => format!("/run/buildkit/ssh_agent.{number}"),
+        };
+        let set =
+            |pairs: &[(String, String)]| pairs.iter().any(|(name, _)| name == "SSH_AUTH_SOCK");
+        if !set(&op.env) && !set(&all.env) {
+            all.env.push(("SSH_AUTH_SOCK".to_owned(), target.clone()));
+        }
+        let agent = match self.agents.get(id) {
+            Some(agent) => agent,
+            None if *required => return Err(Error::NoAgent { id: id.clone() }),
+            None => return Ok(()),
+        };
+        let door = AgentDoor::open(self.store.stage_dir()?, agent.clone())?;
+        all.specs.push(MountSpec {
+            target,
+            source: MountSource::Socket {
+                path: door.socket(),
+                mode: *mode,
+                uid: *uid,
+                gid: *gid,
+            },
+            read_only: false,
+        });
+        all.agents.push(door);
+        Ok(())
+    }
+}
+
+/// A socket that answers as an agent for as long as this exists.
+pub(super) struct AgentDoor {
+    dir: StagedDir,
+    /// Set when it closes.
+    closing: CancelToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AgentDoor {
+    /// Makes the socket in `dir`, which nobody else can enter, and starts answering.
+    fn open(dir: StagedDir, agent: PathBuf) -> Result<Self> {
+        let fail = |source| Error::Io {
+            attempt: "make a socket in",
+            path: dir.path().to_owned(),
+            source,
+        };
+        let listener = listen_in(dir.path()).map_err(fail)?;
+        let closing = CancelToken::try_new().map_err(fail)?;
+        let token = closing.clone();
+        let thread = thread::Builder::new()
+            .name("rbuild-agent".to_owned())
+            .spawn(move || answer(&listener, &agent, &token))
+            .map_err(fail)?;
+        Ok(Self {
+            dir,
+            closing,
+            thread: Some(thread),
+        })
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join(SOCKET)
+    }
+}
+
+impl Drop for AgentDoor {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// Binds by descriptor: the name of a socket may have 107 bytes, that of a store may be longer.
+fn listen_in(dir: &Path) -> io::Result<UnixListener> {
+    let top = std::fs::File::open(dir)?;
+    let name = format!("/proc/self/fd/{}/{SOCKET}", top.as_fd().as_raw_fd());
+    let listener = UnixListener::bind(name)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Takes connections until the door closes, and then ends those that are open.
+fn answer(listener: &UnixListener, agent: &Path, closing: &CancelToken) {
+    let open: Arc<Mutex<Vec<(u64, UnixStream)>>> = Arc::default();
+    let mut connections: Vec<JoinHandle<()>> = Vec::new();
+    for number in 0.. {
+        let Some(stream) = next(listener, closing) else {
+            break;
+        };
+        connections.retain(|connection| !connection.is_finished());
+        let Ok(known) = stream.try_clone() else {
+            continue;
+        };
+        if connections.len() >= MAX_CONNECTIONS {
+            continue;
+        }
+        lock(&open).push((number, known));
+        let (agent, list) = (agent.to_owned(), Arc::clone(&open));
+        connections.push(thread::spawn(move || {
+            if let Err(error) = relay(&stream, &agent) {
+                tracing::debug!(%error, "connection to the agent ended");
+            }
+            lock(&list).retain(|(other, _)| *other != number);
+        }));
+    }
+    for (_, stream) in lock(&open).iter() {
+        stream.shutdown(std::net::Shutdown::Both).ok();
+    }
+    for connection in connections {
+        connection.join().ok();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a connection; `None` once the door closes.
+fn next(listener: &UnixListener, closing: &CancelToken) -> Option<UnixStream> {
+    loop {
+        let mut waiting = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::from_borrowed_fd(closing.as_fd(), PollFlags::IN),
+        ];
+        poll(&mut waiting, None).ok();
+        if closing.is_cancelled() {
+            return None;
+        }
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).ok();
+                return Some(stream);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Without descriptors, say: steps then find nobody there.
+            Err(error) => {
+                tracing::debug!(%error, "no more connections to the agent");
+                return None;
+            }
+        }
+    }
+}
+
+/// Passes requests on one by one, and answers those that are not allowed.
+fn relay(mut step: &UnixStream, agent: &Path) -> io::Result<()> {
+    let mut agent = UnixStream::connect(agent)?;
+    while let Some(request) = read_message(&mut step)? {
+        let answer = match request.first() {
+            Some(&(REQUEST_IDENTITIES | SIGN_REQUEST)) => {
+                write_message(&mut agent, &request)?;
+                match read_message(&mut agent)? {
+                    Some(answer) => answer,
+                    None => return Ok(()),
+                }
+            }
+            _ => FAILURE.to_vec(),
+        };
+        write_message(&mut step, &answer)?;
+    }
+    Ok(())
+}
+
+/// Reads a message; `None` at the end of the stream.
+fn read_message(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut head = [0; 4];
+    match from.read_exact(&mut head) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
+    if length > MAX_MESSAGE {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "longer than any message of an agent",
+        ));
+    }
+    let mut message = vec![0; length];
+    from.read_exact(&mut message)?;
+    Ok(Some(message))
+}
+
+fn write_message(to: &mut impl Write, message: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(message.len()).map_err(io::Error::other)?;
+    let mut bytes = length.to_be_bytes().to_vec();
+    bytes.extend_from_slice(message);
+    to.write_all(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rbuild_store::Store;
+
+    /// An agent that answers each request with its bytes, and 99 before them.
+    fn echo(path: &Path) -> JoinHandle<usize> {
+        let listener = UnixListener::bind(path).unwrap();
+        thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut count = 0;
+            while let Some(request) = read_message(&mut &stream).unwrap() {
+                count += 1;
+                let answer = [&[99], request.as_slice()].concat();
+                write_message(&mut &stream, &answer).unwrap();
+            }
+            count
+        })
+    }
+
+    fn ask(stream: &UnixStream, request: &[u8]) -> Vec<u8> {
+        write_message(&mut &*stream, request).unwrap();
+        read_message(&mut &*stream).unwrap().unwrap()
+    }
+
+    #[test]
+    fn steps_may_list_and_sign_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let agent = dir.path().join("agent");
+        let served = echo(&agent);
+        let door = AgentDoor::open(store.stage_dir().unwrap(), agent).unwrap();
+        let socket = door.socket();
+        let stream = UnixStream::connect(&socket).unwrap();
+        assert_eq!(ask(&stream, &[REQUEST_IDENTITIES]), [99, 11]);
+        assert_eq!(ask(&stream, &[SIGN_REQUEST, 1, 2]), [99, 13, 1, 2]);
+        // Add, remove, remove all, lock, extension; and a message without a type.
+        for refused in [&[17][..], &[18], &[19], &[22], &[27], &[]] {
+            assert_eq!(ask(&stream, refused), FAILURE);
+        }
+        // Closes while a connection is open, and leaves nothing.
+        drop(door);
+        assert!(!socket.exists());
+        assert_eq!(read_message(&mut &stream).unwrap(), None);
+        assert_eq!(served.join().unwrap(), 2);
+    }
+
+    #[test]
+    fn an_agent_that_is_gone_or_talks_too_long_ends_the_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let none = dir.path().join("none");
+        let door = AgentDoor::open(store.stage_dir().unwrap(), none).unwrap();
+        let stream = UnixStream::connect(door.socket()).unwrap();
+        let mut rest = Vec::new();
+        (&stream).read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"");
+        let huge = u32::MAX.to_be_bytes();
+        assert!(read_message(&mut &huge[..]).is_err());
+    }
+}
