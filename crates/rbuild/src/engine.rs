@@ -52,7 +52,8 @@ fn lock(count: &Mutex<usize>) -> MutexGuard<'_, usize> {
 }
 
 impl Engine {
-    /// Opens the store, which is made if it is missing. Starts no thread and no child.
+    /// Opens the store, which is made if it is missing. Starts no thread, and no child but for what a
+    /// killed build of an ordinary user left behind.
     ///
     /// Errors: the directory cannot be used, or belongs to a later version.
     pub fn open(config: EngineConfig) -> Result<Engine> {
@@ -63,6 +64,8 @@ impl Engine {
         let fetch = LayoutFetch::new(Arc::clone(&store), Arc::new(fetch));
         let work = tree_work(&nursery);
         let layers = LayerStore::new(Arc::clone(&store), work, Arc::new(fetch));
+        // The store has removed what this process may remove; the rest it can remove from now on.
+        store.sweep()?;
         let registry = RegistryImages::new(Arc::clone(&store), client);
         Ok(Engine {
             store,

@@ -33,16 +33,24 @@ fn marked(mark: &str) -> Vec<(i32, String)> {
 }
 
 /// Waits for every process with `mark` to end; returns those that are still there after `limit`.
+///
+/// Looks again until it finds none: a process that is killed may have forked, or come by the mark with
+/// its program, after the first look.
 pub fn processes_left(mark: &str, limit: Duration) -> Vec<(i32, String)> {
     let until = Instant::now() + limit;
-    for (pid, _) in marked(mark) {
-        if let Some(handle) =
-            Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-        {
-            wait(&handle, until);
+    loop {
+        let found = marked(mark);
+        if found.is_empty() || Instant::now() >= until {
+            return found;
+        }
+        for (pid, _) in found {
+            if let Some(handle) =
+                Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            {
+                wait(&handle, until);
+            }
         }
     }
-    marked(mark)
 }
 
 /// Returns the processes that have a file or directory below `dir` open, ourselves left out.

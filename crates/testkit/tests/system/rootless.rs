@@ -71,9 +71,9 @@ fn killing_a_rootless_build_takes_its_steps_along() {
     let user = User::new(Grant::Ranges);
     let mark = "52817.5";
     let script = format!(
-        "printf 'FROM busybox\\nUSER nobody\\nRUN echo going-$((1+1)); sleep {mark}\\n' > Dockerfile; \
+        "printf 'FROM busybox\\nUSER nobody\\nRUN mkdir -m 700 /tmp/mine && touch /tmp/mine/x; echo going-$((1+1)); sleep {mark}\\n' > Dockerfile; \
          rbuild build --progress plain --build-context \"$BASE\" . 2> log & \
-         until grep -q going-2 log; do sleep 0.05; done; kill -9 $!; wait $!; rbuild store verify; ls ~/.local/share/rbuild/stage"
+         until grep -q going-2 log; do sleep 0.05; done; kill -9 $!; wait $!; rbuild store verify >&2; ls ~/.local/share/rbuild/stage"
     );
     let done = run(&mut user.shell(&script), LIMIT);
     let left = processes_left(mark, std::time::Duration::from_secs(1));
@@ -83,6 +83,8 @@ fn killing_a_rootless_build_takes_its_steps_along() {
         .collect();
     assert!(left.is_empty(), "still running: {left:?}");
     assert!(done.status.success(), "{done}");
+    // Files of another user's are swept as well.
+    assert!(done.stdout.is_empty(), "left in the stage: {done}");
 }
 
 /// Shows whether owners, opaque directories and other users work.
