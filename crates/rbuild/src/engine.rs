@@ -151,6 +151,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Deletes the store with all that is in it, files of other users included, which their owner cannot
+    /// delete by other means; the engine is of no use afterwards.
+    ///
+    /// Errors: a build is running in it; nothing is deleted then.
+    pub fn delete_store(&self) -> Result<()> {
+        Ok(self.store.delete_all()?)
+    }
+
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.store
     }

@@ -52,6 +52,12 @@ pub enum Error {
         /// The directory given as root.
         path: PathBuf,
     },
+    /// Another process is at work in the store.
+    #[error("the store at {path:?} is in use; wait for the builds in it to end")]
+    InUse {
+        /// Root of the store.
+        path: PathBuf,
+    },
     /// The database refused.
     #[error("{action} in the database {path:?}")]
     Database {

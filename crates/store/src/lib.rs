@@ -31,6 +31,7 @@
 mod blob;
 mod boot;
 mod cache_mount;
+mod delete;
 mod error;
 mod gc;
 mod ingest;

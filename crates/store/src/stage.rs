@@ -200,7 +200,27 @@ fn dead_sessions(stage: &Path) -> Result<Vec<(PathBuf, Option<LiveFile>)>> {
     Ok(dead)
 }
 
-fn sweep_lock(layout: &Layout) -> PathBuf {
+/// Tells whether a process is making something, this one included. The caller holds the sweep lock.
+pub(crate) fn has_live_sessions(layout: &Layout) -> Result<bool> {
+    let stage = layout.stage();
+    for entry in fs::read_dir(&stage).map_err(Error::at("list", &stage))? {
+        let path = entry.map_err(Error::at("list", &stage))?.path();
+        if path
+            .extension()
+            .is_none_or(|extension| extension != SESSION)
+        {
+            continue;
+        }
+        match LiveFile::take_over(&path)? {
+            None => return Ok(true),
+            Some(dead) => dead.abandon(),
+        }
+    }
+    Ok(false)
+}
+
+/// Whoever holds it knows that no session begins meanwhile.
+pub(crate) fn sweep_lock(layout: &Layout) -> PathBuf {
     layout.locks().join("stage")
 }
 

@@ -13,6 +13,12 @@ pub enum StoreCommand {
     Verify,
     /// Print where the store is
     Path,
+    /// Delete the store with all images and caches in it
+    Delete {
+        /// Do not ask: there is no way back
+        #[arg(long, required = true)]
+        yes: bool,
+    },
 }
 
 /// `rbuild debug`.

@@ -13,7 +13,17 @@ pub fn run(command: &StoreCommand, root: Option<&Path>) -> CommandResult {
     match command {
         StoreCommand::Path => print(&format!("{}\n", super::root_dir(root)?.display())),
         StoreCommand::Verify => verify(root),
+        // Without --yes the arguments are refused.
+        StoreCommand::Delete { .. } => delete(root),
     }
+}
+
+/// Deletes the store, if there is one.
+fn delete(root: Option<&Path>) -> CommandResult {
+    if super::root_dir(root)?.exists() {
+        open(root)?.delete_store()?;
+    }
+    Ok(Exit::Success)
 }
 
 /// Prints what does not agree with its digest, a line each, and fails if there is any.

@@ -225,3 +225,22 @@ fn agents_belong_to_the_user_of_the_step() {
     let expected = "socket 0:0 600\nsocket 33:44 640\n";
     assert_eq!(shown.stdout, expected, "{shown}");
 }
+
+#[test]
+fn a_user_can_delete_what_steps_left_in_the_store() {
+    if !ready() {
+        return;
+    }
+    need_tool("newuidmap");
+    let user = User::new(Grant::Ranges);
+    let dockerfile = "FROM busybox\nUSER nobody\n\
+        RUN --mount=type=cache,target=/c,uid=65534 mkdir -m 700 /tmp/mine /c/mine && touch /tmp/mine/x /c/mine/x\n";
+    fs::write(user.work().join("Dockerfile"), dockerfile).expect("write the Dockerfile");
+    let script = "rbuild build --build-context \"$BASE\" . >&2 || exit; \
+        rm -rf ~/.local/share/rbuild/trees 2> /dev/null && echo removed by other means; \
+        rbuild store delete; rbuild store path && rbuild store delete --yes && ls -A ~/.local/share";
+    let done = run(&mut user.shell(script), LIMIT).expect_success();
+    let path = user.work().join(".local/share/rbuild");
+    assert_eq!(done.stdout, format!("{}\n", path.display()), "{done}");
+    assert!(done.text().contains("--yes"), "{done}");
+}
