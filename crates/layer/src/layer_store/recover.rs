@@ -204,14 +204,16 @@ fn agrees(
     all_there && nothing_else
 }
 
+/// What a directory was found to hold, by path.
+type Names<'a> = BTreeMap<&'a [u8], &'a Listed>;
+
+/// Digests of the files' bytes, by path.
+type Contents = BTreeMap<Vec<u8>, ContentDigest>;
+
 fn is_as_said(
     entry: &Entry,
     item: &Listed,
-    (found, digests, ids): (
-        &BTreeMap<&[u8], &Listed>,
-        &BTreeMap<Vec<u8>, ContentDigest>,
-        Ids,
-    ),
+    (found, digests, ids): (&Names<'_>, &Contents, Ids),
 ) -> bool {
     let there = &item.entry;
     let has_owner = || ids == Ids::Single || (entry.uid, entry.gid) == (there.uid, there.gid);
