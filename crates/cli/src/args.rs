@@ -51,14 +51,8 @@ pub use value::{AllowArg, Context, Pair, PlatformArg, SecurityArg, SshArg};
 )]
 pub struct Cli {
     /// Directory that holds images and caches
-    /// [default: /var/lib/rbuild as root, $XDG_DATA_HOME/rbuild otherwise]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "RBUILD_ROOT",
-        hide_env_values = true
-    )]
+    /// [default: $RBUILD_ROOT, else /var/lib/rbuild as root, $XDG_DATA_HOME/rbuild otherwise]
+    #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
     /// The command.
@@ -70,6 +64,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Build an image from a Dockerfile
+    #[command(override_usage = "rbuild build [OPTIONS] PATH")]
     Build(Box<BuildArgs>),
     /// List images
     Images(ImagesArgs),

@@ -102,10 +102,13 @@ fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
     Ok(Engine::open(config)?)
 }
 
-/// The store's directory: as given, else the system's for root, else the user's own.
+/// The store's directory: as given, else the variable's, else the system's for root, else the user's own.
 fn root_dir(given: Option<&Path>) -> Result<PathBuf, CommandError> {
-    // An empty variable is as good as none.
-    if let Some(root) = given.filter(|root| !root.as_os_str().is_empty()) {
+    // Read here, not by the parser, which would take a variable for something the user typed.
+    let variable = std::env::var_os("RBUILD_ROOT")
+        .filter(|root| !root.is_empty())
+        .map(PathBuf::from);
+    if let Some(root) = given.map(Path::to_owned).or(variable) {
         return Ok(std::path::absolute(root).map_err(anyhow::Error::from)?);
     }
     if rustix::process::geteuid().is_root() {

@@ -8,7 +8,7 @@ use rbuild_dockerfile::source::MAX_FILE_BYTES;
 use rbuild_pattern::IgnoreSet;
 use rbuild_source::Ignore;
 
-use crate::{BuildError, BuildRequest, ContextInput, DockerfileInput, Result};
+use crate::{BuildError, BuildRequest, ContextInput, DockerfileInput, NamedContextInput, Result};
 
 /// Largest ignore file that is read.
 const MAX_IGNORE_BYTES: u64 = 4 << 20;
@@ -23,8 +23,16 @@ pub(crate) struct DockerfileText {
     path: Option<PathBuf>,
 }
 
-/// Refuses a context that is no directory.
-pub(crate) fn check_context(request: &BuildRequest) -> Result<()> {
+/// Refuses contexts that are no directories, whether or not the build comes to need them.
+pub(crate) fn check_contexts(request: &BuildRequest) -> Result<()> {
+    for (name, input) in &request.contexts {
+        match input {
+            NamedContextInput::Directory(dir) if !dir.is_dir() => {
+                return Err(BuildError::no_named_context(name, dir));
+            }
+            _ => {}
+        }
+    }
     match &request.context {
         ContextInput::Directory(dir) if !dir.is_dir() => Err(BuildError::no_context(dir)),
         ContextInput::Directory(_) | ContextInput::Empty => Ok(()),

@@ -97,7 +97,7 @@ fn plan(
     sink: &dyn Sink,
     cancel: &CancelToken,
 ) -> Result<Planned> {
-    intake::check_context(request)?;
+    intake::check_contexts(request)?;
     let load = "[internal] load build definition from Dockerfile";
     let dockerfile = announced(sink, load, |_| intake::dockerfile(request))?;
     let places = Places::new(&dockerfile.name, &dockerfile.text);

@@ -166,19 +166,18 @@ impl BuildError {
     }
 
     pub(crate) fn no_context(dir: &Path) -> BuildError {
-        let what = if dir.exists() {
-            "is not a directory"
-        } else {
-            "not found"
-        };
         BuildError::new(
             ErrorKind::Usage,
-            format!(
-                "unable to prepare context: path {:?} {what}",
-                dir.display().to_string()
-            ),
+            format!("unable to prepare context: {}", no_directory(dir)),
         )
         .help("name the directory that COPY and ADD read from; `rbuild --help` lists the commands")
+    }
+
+    pub(crate) fn no_named_context(name: &str, dir: &Path) -> BuildError {
+        BuildError::new(
+            ErrorKind::Usage,
+            format!("unable to prepare context {name}: {}", no_directory(dir)),
+        )
     }
 
     pub(crate) fn read(attempt: &str, path: &Path, source: io::Error) -> BuildError {
@@ -231,6 +230,15 @@ impl BuildError {
         BuildError::caused(ErrorKind::Build, source)
             .help("the store may be damaged: `rbuild store verify` checks it")
     }
+}
+
+fn no_directory(dir: &Path) -> String {
+    let what = if dir.exists() {
+        "is not a directory"
+    } else {
+        "not found"
+    };
+    format!("path {:?} {what}", dir.display().to_string())
 }
 
 /// Whether a file of a build context may not be read.

@@ -1,7 +1,7 @@
 //! Options of `docker build` and `docker buildx build` that mean nothing here, or that this version
 //! cannot do: they are known, so that a script gets an answer in a sentence.
 //!
-//! [`foreign`] is the table; docs/commands.md repeats it for readers.
+//! `TABLE` lists them; docs/commands.md repeats it for readers.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
@@ -96,12 +96,10 @@ fn answer(name: &str, value: &str) -> Answer {
 
 /// Whether the settings of an attestation say that it is not wanted.
 fn is_disabled(value: &str) -> bool {
-    let disabled = |fields: &std::collections::BTreeMap<String, String>| {
-        fields
-            .get("disabled")
-            .is_some_and(|text| switch("disabled", text) == Ok(true))
-    };
-    fields(value).as_ref().is_ok_and(disabled)
+    let disabled = fields(value)
+        .ok()
+        .and_then(|mut all| all.remove("disabled"));
+    disabled.is_some_and(|text| switch("disabled", &text) == Ok(true))
 }
 
 /// The options that were given, with what there is to say about them.

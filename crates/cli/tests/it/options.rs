@@ -173,3 +173,21 @@ fn warnings_name_their_rule() {
     assert_eq!(note["warnings"][0]["url"], page);
     assert_eq!(note["warnings"][0]["range"][0]["start"]["line"], 3);
 }
+
+#[test]
+fn what_is_missing_is_named() {
+    let place = Place::new(COPY);
+    place
+        .rbuild(&["--build-context", "base=nowhere", "context"])
+        .expect_code(2)
+        .expect_text("unable to prepare context base: path \"nowhere\" not found");
+    place
+        .rbuild(&["build"])
+        .expect_code(2)
+        .expect_text("Usage: rbuild build [OPTIONS] PATH");
+    place.rbuild(&[]).expect_success().expect_text("Commands:");
+    let text = "a line\nanother line\n".repeat(99);
+    std::fs::write(place.dir.path().join("text"), text).unwrap();
+    let refused = place.rbuild(&["import", "x", "text"]).expect_code(1);
+    assert!(!refused.stderr.contains("another line"), "{refused}");
+}

@@ -100,7 +100,12 @@ fn read_entries(file: &File, path: &Path, cx: &Context<'_>) -> Result<BTreeMap<V
     reader.rewind().map_err(Error::at("read", path))?;
     let length = file.metadata().map_err(Error::at("stat", path))?.len();
     let mut archive = tar::Archive::new(reader);
-    let broken = |error: io::Error| Error::import(path, format!("it is no sound tar: {error}"));
+    let broken = |error: io::Error| {
+        // The text may go on with bytes of what is no header.
+        let text = error.to_string();
+        let reason = text.split([':', '\n']).next().unwrap_or_default();
+        Error::import(path, format!("it is no sound tar: {reason}"))
+    };
     for entry in archive.entries_with_seek().map_err(broken)? {
         cx.cancel.check()?;
         let entry = entry.map_err(broken)?;
