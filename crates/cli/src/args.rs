@@ -92,8 +92,13 @@ pub enum Command {
     Version,
 }
 
-/// Returns the command line with `build` put in where a command is missing.
+/// Returns the command line with `build` put in where a command is missing, and with `help COMMAND`
+/// in the form that the parser knows.
 pub fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.get(1).is_some_and(|word| word == "help") {
+        words.remove(1);
+        words.push("--help".into());
+    }
     if let Some(place) = missing_command(&words) {
         words.insert(place, "build".into());
     }
@@ -143,6 +148,9 @@ mod tests {
             ("rbuild", "rbuild"),
             ("rbuild --help", "rbuild --help"),
             ("rbuild --root", "rbuild --root"),
+            ("rbuild help", "rbuild --help"),
+            ("rbuild help images", "rbuild images --help"),
+            ("rbuild help nonsense", "rbuild build nonsense --help"),
         ];
         for (given, expected) in cases {
             let words = given.split(' ').map(OsString::from).collect();

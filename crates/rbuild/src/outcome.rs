@@ -7,9 +7,9 @@ use rbuild_oci::{Descriptor, Digest, Reference};
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// What names the result: the digest of the image's config, or of the index of several
-    /// platforms; `None` if several platforms were written as files only.
+    /// platforms; `None` if only files were asked for.
     pub image_id: Option<Digest>,
-    /// Digest of the image's config; `None` with several platforms.
+    /// Digest of the image's config; `None` with several platforms, or with files only.
     pub config: Option<Digest>,
     /// The manifest or index as exported; `None` if no output has one.
     pub descriptor: Option<Descriptor>,
