@@ -123,15 +123,18 @@ fn is_dumb() -> bool {
 
 /// Where the identity of the result is to be told.
 struct Report {
-    quiet: bool,
+    tells_id: bool,
     iidfile: Option<std::path::PathBuf>,
     metadata_file: Option<std::path::PathBuf>,
 }
 
 impl Report {
     fn take(args: &mut ResultArgs) -> Self {
+        // An archive on standard output is no place for an id.
+        let is_taken = args.outputs.iter().any(|spec| spec.export.uses_stdout());
+        let is_quiet = args.quiet || args.progress == ProgressArg::Quiet;
         Self {
-            quiet: args.quiet || args.progress == ProgressArg::Quiet,
+            tells_id: is_quiet && !is_taken,
             iidfile: args.iidfile.take(),
             metadata_file: args.metadata_file.take(),
         }
@@ -147,7 +150,7 @@ impl Report {
             write_file(path, text.as_bytes())?;
         }
         match &outcome.image_id {
-            Some(id) if self.quiet => print(&format!("{id}\n")),
+            Some(id) if self.tells_id => print(&format!("{id}\n")),
             _ => Ok(Exit::Success),
         }
     }

@@ -191,3 +191,12 @@ fn what_is_missing_is_named() {
     let refused = place.rbuild(&["import", "x", "text"]).expect_code(1);
     assert!(!refused.stderr.contains("another line"), "{refused}");
 }
+
+#[test]
+fn an_archive_on_standard_output_is_alone_there() {
+    let place = Place::new(COPY);
+    let mut command = place.command(&["-q", "-o", "type=docker,dest=-", "context"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success());
+    assert!(output.stdout.len() > 1024 && output.stdout.ends_with(&[0; 1024]));
+}
