@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rbuild_testkit::{Privilege, granted};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::leftovers::{holders_of, mounts_below, processes_left};
+use crate::leftovers::{holders_left, mounts_below, processes_left};
 use crate::place::Place;
 
 /// Starts a build and returns it when its step has said that it runs.
@@ -57,7 +57,7 @@ fn an_interrupt_ends_the_build_within_a_second_and_leaves_nothing() {
     assert!(elapsed < Duration::from_secs(1), "it took {elapsed:?}");
     let left = processes_left(mark, Duration::from_secs(1));
     assert!(left.is_empty(), "still running: {left:?}");
-    let holders = holders_of(place.dir());
+    let holders = holders_left(place.dir(), Duration::ZERO);
     assert!(
         holders.is_empty(),
         "still at work in the store: {holders:?}"

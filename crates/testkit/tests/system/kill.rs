@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::host::{Grant, User};
-use crate::leftovers::{holders_of, mounts_below, processes_left};
+use crate::leftovers::{holders_left, mounts_below, processes_left};
 use crate::place::{LIMIT, Place, shell_in};
 
 /// Kills in one run; `RBUILD_KILLS` sets another number.
@@ -131,7 +131,7 @@ fn torment(name: &str, victim: &Victim<'_>) {
             left.is_empty(),
             "round {round}, killed={killed} after {delay:?}: still running: {left:?}"
         );
-        let holders = holders_of(victim.dir);
+        let holders = holders_left(victim.dir, Duration::from_secs(1));
         assert!(
             holders.is_empty(),
             "round {round}: still at work in the store: {holders:?}"

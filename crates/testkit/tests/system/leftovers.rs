@@ -44,17 +44,27 @@ pub fn processes_left(mark: &str, limit: Duration) -> Vec<(i32, String)> {
             return found;
         }
         for (pid, _) in found {
-            if let Some(handle) =
-                Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-            {
-                wait(&handle, until);
-            }
+            wait_for(pid, until);
         }
     }
 }
 
-/// Returns the processes that have a file or directory below `dir` open, ourselves left out.
-pub fn holders_of(dir: &Path) -> Vec<i32> {
+/// Returns the processes that still have a file or directory below `dir` open after `limit`, ourselves
+/// left out.
+pub fn holders_left(dir: &Path, limit: Duration) -> Vec<i32> {
+    let until = Instant::now() + limit;
+    loop {
+        let found = holders_of(dir);
+        if found.is_empty() || Instant::now() >= until {
+            return found;
+        }
+        for pid in found {
+            wait_for(pid, until);
+        }
+    }
+}
+
+fn holders_of(dir: &Path) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("list processes").flatten() {
         let pid = entry
@@ -74,6 +84,14 @@ pub fn holders_of(dir: &Path) -> Vec<i32> {
         }
     }
     found
+}
+
+fn wait_for(pid: i32, until: Instant) {
+    if let Some(handle) =
+        Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+    {
+        wait(&handle, until);
+    }
 }
 
 fn wait(process: &OwnedFd, until: Instant) {
