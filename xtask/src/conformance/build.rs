@@ -16,6 +16,7 @@ use rbuild_testkit::{TempDir, run};
 use super::Options;
 use super::case::{Case, stable_fragment};
 use super::judge::{Difference, Judge};
+use super::links;
 use super::record::{Part, Results, settle};
 use crate::bootstrap::{self, Extent};
 use crate::shell::{self, say};
@@ -138,7 +139,8 @@ impl Place {
             .with_context(|| format!("open {}", cases.display()))?;
         let mut fix = Command::new("python3");
         fix.arg("-B").arg(self.corpus.join("tools/fixcontext.py"));
-        shell::output(fix.args(case_folders(&cases)?)).map(drop)
+        shell::output(fix.args(case_folders(&cases)?))?;
+        links::restore(&cases)
     }
 
     fn cases(&self, options: &Options) -> Result<Vec<Case>> {

@@ -7,6 +7,7 @@
 mod build;
 mod case;
 mod judge;
+mod links;
 mod parse;
 mod record;
 

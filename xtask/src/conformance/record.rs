@@ -30,7 +30,8 @@ impl Part {
 /// Results of one run by name: nothing for an equal one, else in what it differs.
 pub type Results = BTreeMap<String, Option<String>>;
 
-fn folder() -> PathBuf {
+/// Returns the folder of the records.
+pub fn folder() -> PathBuf {
     repository_root().join("testdata/conformance")
 }
 
