@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use flate2::{Compress, FlushCompress, Status};
 use rbuild_progress::CancelToken;
@@ -19,6 +20,8 @@ use crate::{Compression, Result};
 const GZIP_BLOCK: usize = 1 << 20;
 /// Uncompressed bytes of one zstd frame: well over the window of the usual levels.
 const ZSTD_BLOCK: usize = 4 << 20;
+/// Longest wait for a block before it is seen that the build was cancelled.
+const LOOK: Duration = Duration::from_millis(50);
 /// How far back deflate looks.
 const DICTIONARY: usize = 32 << 10;
 /// As Go writes it: no name, no time, unknown system.
@@ -179,10 +182,16 @@ impl<W: Write> Compressor<'_, W> {
     }
 
     fn receive(&mut self, next: &Receiver<io::Result<Done>>) -> io::Result<()> {
-        let done = next
-            .recv()
-            .map_err(|_| io::Error::other("the compressing thread is gone"))??;
-        self.write_block(done)
+        loop {
+            match next.recv_timeout(LOOK) {
+                Ok(done) => return self.write_block(done?),
+                // A channel cannot be polled beside a token, and one block takes seconds at high levels.
+                Err(RecvTimeoutError::Timeout) => self.cancel.check().map_err(io::Error::other)?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(io::Error::other("the compressing thread is gone"));
+                }
+            }
+        }
     }
 
     fn write_block(&mut self, done: Done) -> io::Result<()> {

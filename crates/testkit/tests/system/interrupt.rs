@@ -86,3 +86,33 @@ fn an_interrupted_build_goes_on_where_it_was() {
     let second = place.build(&[]).expect_success();
     assert_eq!(second.text().matches("CACHED").count(), 1, "{second}");
 }
+
+#[test]
+fn an_interrupt_ends_work_on_finished_layers_too() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    // Much to compress, slowly, while the step sleeps.
+    let place = Place::new("FROM busybox\nCOPY noise /\nRUN echo going-$((1+1)); sleep 600\n");
+    let mut state = 1u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(64 << 20)
+    .collect();
+    std::fs::write(place.context().join("noise"), noise).expect("write a file");
+    let archive = format!(
+        "type=oci,dest={},compression=zstd,compression-level=22",
+        place.dir().join("out.tar").display()
+    );
+    let mut child = start_until(&place, &["-o", &archive], "going-2");
+    let begun = Instant::now();
+    interrupt(&child);
+    let status = child.wait().expect("wait for rbuild");
+    let elapsed = begun.elapsed();
+    assert_eq!(status.code(), Some(130), "{status}");
+    assert!(elapsed < Duration::from_secs(1), "it took {elapsed:?}");
+    assert!(!place.dir().join("out.tar").exists());
+    place.assert_intact();
+}
