@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use crate::lock::{self, Mode};
 use crate::stage;
@@ -20,8 +21,15 @@ impl Store {
     /// What else lies in its directory stays, and the directory then, too. A process that begins meanwhile
     /// fails. If it is interrupted, calling it again goes on.
     ///
-    /// Errors: [`Error::InUse`] when another process is making something in it; nothing is deleted then.
+    /// Errors: [`Error::InUse`] when somebody is making something in it; nothing is deleted then.
     pub fn delete_all(&self) -> Result<()> {
+        // Our own session ends here, unless something staged still holds it.
+        drop(
+            self.session
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         // Nobody holds it for long: it is for looking and beginning.
         let no_one_begins = lock::brief(&stage::sweep_lock(&self.layout), Mode::Exclusive)?;
         if stage::has_live_sessions(&self.layout)? {

@@ -26,7 +26,7 @@ pub struct Store {
     /// Whether some object of an earlier boot has not been looked at.
     pub(crate) has_suspects: AtomicBool,
     /// Begun with the first staged file: a build that is fully cached stages nothing.
-    session: Mutex<Option<Arc<Session>>>,
+    pub(crate) session: Mutex<Option<Arc<Session>>>,
 }
 
 impl Store {
