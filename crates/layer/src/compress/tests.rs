@@ -4,6 +4,7 @@ use std::io::Read;
 
 use rbuild_oci::Digest;
 
+use super::codec::{GZIP_BLOCK, ZSTD_BLOCK};
 use super::*;
 
 /// Text-like bytes from a generator with fixed constants: the same on every machine.
@@ -129,4 +130,39 @@ fn cancellation_ends_the_stream_with_an_error() {
     cancel.cancel();
     let error = compressor.finish().unwrap_err();
     assert!(rbuild_progress::Cancelled::caused(&error));
+}
+
+#[test]
+fn a_failing_output_ends_the_stream_with_its_error() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // The header still fits.
+            match bytes.len() {
+                0..=10 => Ok(bytes.len()),
+                _ => Err(io::ErrorKind::StorageFull.into()),
+            }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    for compression in [Compression::GZIP, Compression::ZSTD] {
+        // One block, several, and far more than are under way at once.
+        for size in [1000, 3 * ZSTD_BLOCK, 12 * ZSTD_BLOCK] {
+            let cancel = CancelToken::new();
+            let mut compressor = compressor(compression, Full, &cancel).unwrap();
+            let written = compressor.write_all(&sample(size));
+            let error = match written {
+                Ok(()) => compressor.finish().err(),
+                Err(error) => Some(error),
+            };
+            let kind = error.map(|error| error.kind());
+            assert_eq!(
+                kind,
+                Some(io::ErrorKind::StorageFull),
+                "{compression} {size}"
+            );
+        }
+    }
 }

@@ -67,7 +67,7 @@ impl LayerStore {
     fn commit_blob(
         &self,
         new: NewLayer,
-        twin: Option<NewTwin<'_>>,
+        twin: Option<NewTwin>,
         cancel: &CancelToken,
     ) -> Result<LayerId> {
         let (index, mut sources) = split(new)?;
@@ -113,12 +113,12 @@ impl LayerStore {
 }
 
 /// Writes a tar to its file and to a compressor.
-struct Tee<'f, 'c> {
+struct Tee<'f> {
     file: &'f File,
-    twin: Option<NewTwin<'c>>,
+    twin: Option<NewTwin>,
 }
 
-impl Write for Tee<'_, '_> {
+impl Write for Tee<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.write(bytes)?;
         if let Some(twin) = &mut self.twin {

@@ -302,18 +302,18 @@ impl LayerStore {
 }
 
 /// A compressed form in the making: takes the tar.
-pub(super) struct NewTwin<'a> {
+pub(super) struct NewTwin {
     compression: Compression,
     staged: StagedFile,
-    compressor: Compressor<'a, DigestWriter<BufWriter<File>>>,
+    compressor: Compressor<DigestWriter<BufWriter<File>>>,
 }
 
-impl<'a> NewTwin<'a> {
+impl NewTwin {
     /// Nothing is written yet.
     pub(super) fn start(
         layers: &LayerStore,
         compression: Compression,
-        cancel: &'a CancelToken,
+        cancel: &CancelToken,
     ) -> Result<Self> {
         let staged = layers.store().stage_file()?;
         let file = staged.file().try_clone();
@@ -338,7 +338,7 @@ impl<'a> NewTwin<'a> {
     }
 }
 
-impl Write for NewTwin<'_> {
+impl Write for NewTwin {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.compressor.write(bytes)
     }
