@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use rbuild_progress::Meter;
 use tar::EntryType;
 
-use crate::export::Context;
+use crate::context::Context;
 use crate::layout::{Content, LayoutFile};
 use crate::output::Output;
 use crate::tar_header::{TRAILER, TarEntry, padding};

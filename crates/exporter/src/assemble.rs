@@ -12,7 +12,7 @@ use rbuild_oci::{
 };
 use rbuild_progress::Meter;
 
-use crate::export::Context;
+use crate::context::Context;
 use crate::spec::{AnnotationPlace, Family, ImageOptions};
 use crate::{Error, Result};
 

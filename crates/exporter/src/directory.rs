@@ -17,7 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::export::Context;
+use crate::context::Context;
 use crate::spec::Stale;
 use crate::walk::{Visitor, platform_dirs, size_of, walk};
 use crate::{Error, ImageToExport, Result, rootfs_tar};

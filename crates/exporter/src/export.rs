@@ -1,30 +1,12 @@
 //! The one door out: a spec and finished images in, files or a stream out.
 
-use rbuild_layer::LayerStore;
 use rbuild_oci::{Descriptor, Digest, Reference};
-use rbuild_progress::{CancelToken, Sink, VertexKey};
-use rbuild_store::Store;
 
 use crate::assemble::{Assembled, ImageToExport, assemble};
 use crate::layout::{self, Flavour};
 use crate::output::Output;
 use crate::spec::{Dest, Export, ExportSpec};
-use crate::{Error, Result, archive, directory, layout_dir, rootfs_tar};
-
-/// What an export works with.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
-    /// The layers.
-    pub layers: &'a LayerStore,
-    /// The store they and the documents are in.
-    pub store: &'a Store,
-    /// Who hears of progress.
-    pub sink: &'a dyn Sink,
-    /// The vertex of this export, announced and ended by the caller.
-    pub vertex: &'a VertexKey,
-    /// Stops it.
-    pub cancel: &'a CancelToken,
-}
+use crate::{Context, Error, Result, archive, directory, layout_dir, rootfs_tar};
 
 /// What an export made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

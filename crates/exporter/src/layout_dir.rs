@@ -7,7 +7,7 @@ use std::path::Path;
 use rbuild_oci::{Descriptor, Digest, Index};
 use rbuild_progress::Meter;
 
-use crate::export::Context;
+use crate::context::Context;
 use crate::layout::{self, Content, LayoutFile};
 use crate::output::{NewFile, Output, sync_dir};
 use crate::{Dest, Error, Result};

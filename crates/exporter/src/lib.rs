@@ -12,6 +12,7 @@
 
 mod archive;
 mod assemble;
+mod context;
 mod directory;
 mod error;
 mod export;
@@ -26,8 +27,9 @@ mod tar_header;
 mod walk;
 
 pub use assemble::{Assembled, AssembledImage, Document, ImageToExport, assemble};
+pub use context::Context;
 pub use error::{Error, Result};
-pub use export::{Context, Exported, export, write_archive};
+pub use export::{Exported, export, write_archive};
 pub use import::{Choice, ImportedImage, Layout, LayoutFetch, ResolvedImage, Source, import};
 pub use spec::{
     Annotation, AnnotationPlace, Dest, Export, ExportSpec, Family, ImageOptions, ImageOutput, Stale,

@@ -8,7 +8,7 @@ use rbuild_layer::{FileView, LinkGroup, Node, NodeKind};
 use rbuild_progress::{CancelReader, Meter};
 use tar::EntryType;
 
-use crate::export::Context;
+use crate::context::Context;
 use crate::output::Output;
 use crate::tar_header::{TRAILER, TarEntry, padding};
 use crate::walk::{Visitor, platform_dirs, walk};
