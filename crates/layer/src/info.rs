@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use rbuild_oci::{ChainId, Descriptor, DiffId, Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::{Compression, LayerId, OverlayNamespace};
+use crate::{Compression, LayerId, TreeKind};
 
 /// What the store knows about a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +27,9 @@ pub struct LayerInfo {
     /// The bytes of a pulled layer's files, if they were taken out of it without making a tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<Pack>,
-    /// Directories that serve as overlay lowers: at most one per namespace.
+    /// Directories that serve as overlay lowers: at most one of each kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub trees: BTreeMap<OverlayNamespace, String>,
+    pub trees: BTreeMap<TreeKind, String>,
     /// Compressed forms of the tar that were made here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub twins: BTreeMap<Compression, Descriptor>,

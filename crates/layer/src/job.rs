@@ -113,6 +113,40 @@ pub struct Site {
     pub ids: Ids,
 }
 
+impl Site {
+    /// The kind of trees that are made and used here.
+    pub fn kind(self) -> TreeKind {
+        match (self.namespace, self.ids) {
+            (OverlayNamespace::Trusted, _) => TreeKind::Trusted,
+            (OverlayNamespace::User, Ids::All) => TreeKind::User,
+            (OverlayNamespace::User, Ids::Single) => TreeKind::Single,
+        }
+    }
+}
+
+/// How a tree's files are marked and owned; one is of use only where trees of its kind are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TreeKind {
+    /// Marked with `trusted.overlay.*`, every owner.
+    Trusted,
+    /// Marked with `user.overlay.*`, every owner.
+    User,
+    /// Marked with `user.overlay.*`, all of it owned by one user.
+    Single,
+}
+
+impl TreeKind {
+    /// How names of such trees end.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Trusted => "-t",
+            Self::User => "-u",
+            Self::Single => "-s",
+        }
+    }
+}
+
 /// Which owners files can have where a tree is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ids {

@@ -48,7 +48,8 @@ pub use id::{ContentDigest, LayerId, NotAnId};
 pub use index::{INLINE_PATHS, LayerIndex, MAX_INLINE_BYTES, OpaqueRoot};
 pub use info::{LayerInfo, Original, Pack};
 pub use job::{
-    Forked, Format, Ids, InPlace, Reach, Site, Top, TreeJob, TreeReply, TreeWork, run_tree_job,
+    Forked, Format, Ids, InPlace, Reach, Site, Top, TreeJob, TreeKind, TreeReply, TreeWork,
+    run_tree_job,
 };
 pub use layer_store::{
     ActiveLayer, Activity, Fetch, Filling, LayerProblem, LayerStore, NoFetch, PulledLayer,

@@ -63,9 +63,9 @@ impl ActiveLayer {
         let digests = layers.hash_tree(&self.upper, &files, cancel)?;
         let index = settle(changes, &digests)?;
         let mut info = LayerInfo::new(new_id()?);
-        let tree = tree_id(&info.id, site.namespace);
+        let tree = tree_id(&info.id, site.kind());
         layers.store().commit_tree(self.staged, TREE, &tree)?;
-        info.trees.insert(site.namespace, tree);
+        info.trees.insert(site.kind(), tree);
         layers.add(info, index)
     }
 }

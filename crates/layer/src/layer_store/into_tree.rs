@@ -55,7 +55,7 @@ impl LayerStore {
         let diff_id = self.pipe_tar((&index, sources), (&job, &index_out), (&name, cancel))?;
         let index = Arc::new(with_found(index, &known, &read_index(index_out.path())?)?);
         let tree = self.settle_tree((&info.id, &index), staged, below, cancel)?;
-        info.trees.insert(self.inner.work.site().namespace, tree);
+        info.trees.insert(self.inner.work.site().kind(), tree);
         info.diff_id = Some(diff_id);
         self.add(info, Arc::unwrap_or_clone(index))
     }

@@ -17,7 +17,7 @@ use super::trees::tree_id;
 use crate::job::{Ids, TreeJob};
 use crate::path;
 use crate::tree::{Listed, decode_digests, decode_list, encode_paths};
-use crate::{ContentDigest, Entry, Error, Kind, LayerId, LayerIndex, OverlayNamespace, Result};
+use crate::{ContentDigest, Entry, Error, Kind, LayerId, LayerIndex, Result};
 
 /// What became of the trees that were set aside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,14 +31,14 @@ pub struct Recovered {
 impl LayerStore {
     /// The trees that a restart left in doubt. Cheap; mostly there are none.
     pub fn trees_in_doubt(&self) -> Result<Vec<String>> {
-        let ours = OverlaySuffix(self.inner.work.site().namespace);
+        let ours = self.inner.work.site().kind().suffix();
         let trees = self.store().suspects()?.into_iter();
         Ok(trees
             .filter_map(|object| match object {
                 Object::Tree(id) => Some(id),
                 Object::Blob(_) => None,
             })
-            .filter(|id| ours.is_of(id))
+            .filter(|id| id.ends_with(ours))
             .collect())
     }
 
@@ -92,7 +92,7 @@ impl LayerStore {
         };
         let site = self.inner.work.site();
         let info = self.find(&layer)?;
-        let info = info.filter(|_| tree == tree_id(&layer, site.namespace));
+        let info = info.filter(|_| tree == tree_id(&layer, site.kind()));
         let index = info.map(|info| self.read_index(&info)).transpose();
         // Without an index that can be read nobody knows what it should hold.
         let Ok(Some(Some(index))) = index else {
@@ -152,18 +152,6 @@ impl LayerStore {
 
 fn layer_of(tree: &str) -> Option<LayerId> {
     tree.split_once('-')?.0.parse().ok()
-}
-
-/// How the ids of trees for a namespace end.
-struct OverlaySuffix(OverlayNamespace);
-
-impl OverlaySuffix {
-    fn is_of(&self, tree: &str) -> bool {
-        tree.ends_with(match self.0 {
-            OverlayNamespace::Trusted => "-t",
-            OverlayNamespace::User => "-u",
-        })
-    }
 }
 
 /// Whether a tree is what an index says.

@@ -17,8 +17,8 @@ use crate::job::{Format, TreeJob};
 use crate::path::to_path;
 use crate::tree::{Amended, encode_amended};
 use crate::{
-    Entry, Error, FileView, Kind, LayerId, LayerIndex, LayerInfo, Node, NodeKind, OverlayNamespace,
-    Result, View, ViewLayer,
+    Entry, Error, FileView, Kind, LayerId, LayerIndex, LayerInfo, Node, NodeKind, Result, TreeKind,
+    View, ViewLayer,
 };
 
 /// Name of the directory, in a staged one, that becomes a tree; the layer itself lies in `fs` in
@@ -64,7 +64,7 @@ impl LayerStore {
 
     /// Where a layer's tree for this site is, if it has one.
     pub(super) fn usable_tree(&self, info: &LayerInfo) -> Option<PathBuf> {
-        let tree = info.trees.get(&self.inner.work.site().namespace)?;
+        let tree = info.trees.get(&self.inner.work.site().kind())?;
         let has = self.store().has_tree(tree);
         has.then(|| self.store().tree_path(tree).join("fs"))
     }
@@ -216,11 +216,11 @@ impl LayerStore {
 
     fn finish_tree(&self, made: MadeTree, below: &[LayerId], cancel: &CancelToken) -> Result<()> {
         let index = self.index(&made.layer, cancel)?;
-        let namespace = self.inner.work.site().namespace;
+        let kind = self.inner.work.site().kind();
         let layer = made.layer;
         let tree = self.settle_tree((&layer, &index), made.staged, below, cancel)?;
         self.update(&layer, cancel, |info| {
-            info.trees.insert(namespace, tree);
+            info.trees.insert(kind, tree);
         })?;
         Ok(())
     }
@@ -245,7 +245,7 @@ impl LayerStore {
             let root = staged.path().join(TREE).join("fs");
             self.amend(&root, &whole, &wanted, cancel)?;
         }
-        let tree = tree_id(layer, self.inner.work.site().namespace);
+        let tree = tree_id(layer, self.inner.work.site().kind());
         self.store().commit_tree(staged, TREE, &tree)?;
         Ok(tree)
     }
@@ -327,7 +327,7 @@ impl LayerStore {
         let site = self.inner.work.site();
         let names: Vec<String> = old.iter().map(|(layer, _)| layer.to_string()).collect();
         let hash = Digest::sha256_of(names.join(" ").as_bytes());
-        let tree = format!("merged-{}-{}", hash.hex(), suffix(site.namespace));
+        let tree = format!("merged-{}{}", hash.hex(), site.kind().suffix());
         let path = self.store().tree_path(&tree).join("fs");
         let _alone = self
             .store()
@@ -384,14 +384,7 @@ pub(super) fn entry_of(path: &[u8], node: Node) -> Result<Entry> {
     })
 }
 
-/// Name of a layer's tree: both namespaces may have one.
-pub(super) fn tree_id(layer: &LayerId, namespace: OverlayNamespace) -> String {
-    format!("{layer}-{}", suffix(namespace))
-}
-
-fn suffix(namespace: OverlayNamespace) -> &'static str {
-    match namespace {
-        OverlayNamespace::Trusted => "t",
-        OverlayNamespace::User => "u",
-    }
+/// Name of a layer's tree of a kind.
+pub(super) fn tree_id(layer: &LayerId, kind: TreeKind) -> String {
+    format!("{layer}{}", kind.suffix())
 }

@@ -186,25 +186,29 @@ fn is_whiteout(path: &Path) -> bool {
 }
 
 #[test]
-fn trees_of_one_namespace_are_not_used_in_the_other() {
+fn trees_of_one_kind_are_not_used_where_another_is_made() {
     if !granted(Privilege::Root) {
         return;
     }
     let bench = Bench::new(Way::InPlace);
     let layer = bench.commit(vec![file("f", "x")]);
     let lowers = bench.layers.lowers(&[layer], &bench.cancel).unwrap();
-    let site = rbuild_layer::Site {
-        namespace: rbuild_layer::OverlayNamespace::User,
-        ids: rbuild_layer::Ids::All,
-    };
-    let other = rbuild_layer::LayerStore::new(
-        std::sync::Arc::clone(bench.layers.store()),
-        std::sync::Arc::new(rbuild_layer::InPlace::at(site)),
-        std::sync::Arc::new(rbuild_layer::NoFetch),
-    );
-    let others = other.lowers(&[layer], &bench.cancel).unwrap();
-    assert_ne!(others, lowers);
-    assert_eq!(bench.layers.info(&layer).unwrap().trees.len(), 2);
+    let mut seen = vec![lowers];
+    for ids in [rbuild_layer::Ids::All, rbuild_layer::Ids::Single] {
+        let site = rbuild_layer::Site {
+            namespace: rbuild_layer::OverlayNamespace::User,
+            ids,
+        };
+        let other = rbuild_layer::LayerStore::new(
+            std::sync::Arc::clone(bench.layers.store()),
+            std::sync::Arc::new(rbuild_layer::InPlace::at(site)),
+            std::sync::Arc::new(rbuild_layer::NoFetch),
+        );
+        let lowers = other.lowers(&[layer], &bench.cancel).unwrap();
+        assert!(!seen.contains(&lowers), "{ids:?}: {lowers:?}");
+        seen.push(lowers);
+    }
+    assert_eq!(bench.layers.info(&layer).unwrap().trees.len(), 3);
 }
 
 #[test]
