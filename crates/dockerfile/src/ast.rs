@@ -12,6 +12,9 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// The findings in the order of their places; the first error is the one BuildKit reports.
     pub diagnostics: Vec<Diagnostic>,
+    /// What the rules on good style find in the text alone, in the order in which BuildKit does:
+    /// instruction by instruction, then over the whole file, which needs a file without errors.
+    pub lint: Vec<Diagnostic>,
 }
 
 impl Parsed {

@@ -74,6 +74,20 @@ pub enum Code {
     InvalidTrigger,
     /// Lint: a blank line inside a continued instruction.
     EmptyContinuation,
+    /// Lint: the name of a stage has upper-case letters.
+    StageNameCasing,
+    /// Lint: FROM and AS are in different cases.
+    FromAsCasing,
+    /// Lint: a keyword is not in the case of most others.
+    ConsistentInstructionCasing,
+    /// Lint: two stages have one name.
+    DuplicateStageName,
+    /// Lint: a stage has a name that means something else.
+    ReservedStageName,
+    /// Lint: MAINTAINER.
+    MaintainerDeprecated,
+    /// Lint: the comment above ARG or FROM does not begin with the name it describes.
+    InvalidDefinitionDescription,
 }
 
 impl Code {
@@ -104,6 +118,13 @@ impl Code {
             Code::InvalidHealthcheck => "invalid-healthcheck",
             Code::InvalidTrigger => "invalid-trigger",
             Code::EmptyContinuation => "NoEmptyContinuation",
+            Code::StageNameCasing => "StageNameCasing",
+            Code::FromAsCasing => "FromAsCasing",
+            Code::ConsistentInstructionCasing => "ConsistentInstructionCasing",
+            Code::DuplicateStageName => "DuplicateStageName",
+            Code::ReservedStageName => "ReservedStageName",
+            Code::MaintainerDeprecated => "MaintainerDeprecated",
+            Code::InvalidDefinitionDescription => "InvalidDefinitionDescription",
         }
     }
 }
@@ -140,8 +161,17 @@ impl Fault {
 
     /// Makes it an error found in this phase, in these lines.
     pub(crate) fn into_error(self, phase: Phase, lines: LineRange) -> Diagnostic {
+        self.into_finding(Severity::Error, phase, lines)
+    }
+
+    /// Makes it a finding of a rule, in these lines.
+    pub(crate) fn into_warning(self, phase: Phase, lines: LineRange) -> Diagnostic {
+        self.into_finding(Severity::Warning, phase, lines)
+    }
+
+    fn into_finding(self, severity: Severity, phase: Phase, lines: LineRange) -> Diagnostic {
         Diagnostic {
-            severity: Severity::Error,
+            severity,
             code: self.code,
             phase,
             message: self.message,

@@ -4,6 +4,7 @@ use crate::ast::{Dockerfile, Instruction, Parsed};
 use crate::diagnostic::{Code, Diagnostic, Fault, Phase};
 use crate::instruction::{InstructionKind, Typed, typed};
 use crate::line::{LineFile, read_lines};
+use crate::lint;
 use crate::node::Node;
 use crate::source::{LineRange, Span};
 
@@ -31,6 +32,7 @@ pub fn assemble(file: LineFile) -> Parsed {
             ..Dockerfile::default()
         },
         diagnostics,
+        lint: Vec::new(),
         orphans: false,
     };
     let any = !nodes.is_empty();
@@ -43,15 +45,23 @@ pub fn assemble(file: LineFile) -> Parsed {
 struct Assembly {
     dockerfile: Dockerfile,
     diagnostics: Vec<Diagnostic>,
+    lint: Vec<Diagnostic>,
     orphans: bool,
 }
 
 impl Assembly {
     fn add(&mut self, node: Node) {
         let lines = node.header.lines;
+        lint::of_line(&node, &mut self.lint);
         match typed(node) {
-            Ok(Typed::Stage(stage)) => self.dockerfile.stages.push(*stage),
-            Ok(Typed::Instruction(instruction)) => self.place(*instruction),
+            Ok(Typed::Stage(stage)) => {
+                lint::of_stage(&stage, &mut self.lint);
+                self.dockerfile.stages.push(*stage);
+            }
+            Ok(Typed::Instruction(instruction)) => {
+                lint::of_instruction(&instruction, &mut self.lint);
+                self.place(*instruction);
+            }
             Err(fault) => self
                 .diagnostics
                 .push(fault.into_error(Phase::Instruction, lines)),
@@ -95,10 +105,14 @@ impl Assembly {
             self.diagnostics
                 .push(fault.into_error(Phase::Structure, lines));
         }
+        if !self.diagnostics.iter().any(Diagnostic::is_error) {
+            lint::of_file(&self.dockerfile, &mut self.lint);
+        }
         self.diagnostics.sort_by_key(|found| found.span.start);
         Parsed {
             dockerfile: self.dockerfile,
             diagnostics: self.diagnostics,
+            lint: self.lint,
         }
     }
 }

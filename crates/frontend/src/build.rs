@@ -6,7 +6,7 @@ use rbuild_dockerfile::Span;
 use rbuild_graph::{FileOp, GraphBuilder, ImageOp, LocalOp, Op, VertexIx};
 
 use crate::need::{ImageQuestion, Question};
-use crate::{Diagnostic, Plan, PlanResult};
+use crate::{Diagnostic, Plan, PlanResult, TargetOutline};
 
 /// The graph under construction and the tables beside it.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Build {
     no_cache: BTreeSet<VertexIx>,
     exec_args: BTreeMap<VertexIx, String>,
     diagnostics: Vec<Diagnostic>,
+    muted: bool,
+    outline: Option<TargetOutline>,
     questions: BTreeMap<ImageQuestion, BTreeSet<Span>>,
 }
 
@@ -82,7 +84,24 @@ impl Build {
 
     /// Reports a finding; the same one, found for another platform, is dropped at the end.
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
+        if diagnostic.is_error() || !self.muted {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Takes no more warnings: the first platform has given them all.
+    pub(crate) fn mute_warnings(&mut self) {
+        self.muted = true;
+    }
+
+    /// Keeps what the target takes from outside; that of the first platform.
+    pub(crate) fn set_outline(&mut self, outline: TargetOutline) {
+        self.outline.get_or_insert(outline);
+    }
+
+    /// All findings in the order in which they were made, each error once.
+    pub(crate) fn into_findings(self) -> Vec<Diagnostic> {
+        once(self.diagnostics)
     }
 
     /// Asks for an image.
@@ -101,13 +120,9 @@ impl Build {
         self.diagnostics.iter().any(Diagnostic::is_error)
     }
 
-    /// All errors in file order; empty when there is none.
-    pub(crate) fn take_errors(&mut self) -> Vec<Diagnostic> {
-        let found = std::mem::take(&mut self.diagnostics);
-        let (errors, warnings): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(Diagnostic::is_error);
-        self.diagnostics = warnings;
-        in_file_order(errors)
+    /// All findings in file order.
+    pub(crate) fn into_ordered_findings(self) -> Vec<Diagnostic> {
+        in_file_order(self.diagnostics)
     }
 
     /// All questions; empty when everything is known.
@@ -136,6 +151,7 @@ impl Build {
             no_cache: self.no_cache.into_iter().filter(kept).collect(),
             exec_args: keep(self.exec_args, kept),
             source_epoch,
+            outline: self.outline.unwrap_or_default(),
             warnings: in_file_order(self.diagnostics),
             graph,
         }
@@ -149,12 +165,18 @@ fn keep<T>(
     table.into_iter().filter(|(ix, _)| kept(ix)).collect()
 }
 
-/// Each finding once, by its place; at one place in the order in which they were found.
+/// Each error once, by its place; at one place in the order in which they were found.
 fn in_file_order(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     found.sort_by_key(|finding| finding.spans.first().map_or(0, |span| span.start));
+    once(found)
+}
+
+fn once(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let mut seen = BTreeSet::new();
     found.retain(|finding| {
-        seen.insert((finding.spans.clone(), finding.code, finding.message.clone()))
+        let known = (finding.spans.clone(), finding.code, finding.message.clone());
+        // The same warning may be due twice for one instruction; errors come once for each platform.
+        !finding.is_error() || seen.insert(known)
     });
     found
 }

@@ -18,6 +18,8 @@ pub struct Diagnostic {
     pub message: String,
     /// The instructions concerned, first the one to blame; empty when no place is to blame.
     pub spans: Vec<Span>,
+    /// The part of the first instruction to point at, where it is known.
+    pub mark: Option<Span>,
     /// What to do, as a sentence.
     pub help: Option<String>,
 }
@@ -80,6 +82,16 @@ pub enum Code {
     ExposeProtoCasing,
     /// Lint: EXPOSE has an address or a host port.
     ExposeInvalidFormat,
+    /// Lint: `--platform` says what is so anyway.
+    RedundantTargetPlatform,
+    /// Lint: `--platform` has a fixed value, so that the stage cannot be built for another.
+    FromPlatformFlagConstDisallowed,
+    /// Lint: ENV or LABEL with a blank between name and value.
+    LegacyKeyValueFormat,
+    /// Lint: the name of an ARG or ENV promises a secret, which would stay in the image.
+    SecretsUsedInArgOrEnv,
+    /// Lint: the ignore file keeps a source of COPY or ADD out of the context.
+    CopyIgnoredFile,
     /// A finding of the parser in an ONBUILD trigger.
     Trigger(rbuild_dockerfile::Code),
 }
@@ -115,6 +127,11 @@ impl Code {
             Code::MultipleInstructionsDisallowed => "MultipleInstructionsDisallowed",
             Code::ExposeProtoCasing => "ExposeProtoCasing",
             Code::ExposeInvalidFormat => "ExposeInvalidFormat",
+            Code::RedundantTargetPlatform => "RedundantTargetPlatform",
+            Code::FromPlatformFlagConstDisallowed => "FromPlatformFlagConstDisallowed",
+            Code::LegacyKeyValueFormat => "LegacyKeyValueFormat",
+            Code::SecretsUsedInArgOrEnv => "SecretsUsedInArgOrEnv",
+            Code::CopyIgnoredFile => "CopyIgnoredFile",
             Code::Trigger(code) => code.as_str(),
         }
     }
@@ -128,6 +145,7 @@ impl Diagnostic {
             code,
             message: message.into(),
             spans: vec![span],
+            mark: None,
             help: None,
         }
     }
@@ -146,6 +164,11 @@ impl Diagnostic {
             severity: Severity::Warning,
             ..Self::error(code, span, message)
         }
+    }
+
+    /// The same, pointing at a part of the instruction.
+    pub(crate) fn pointing(self, mark: Option<Span>) -> Self {
+        Self { mark, ..self }
     }
 
     /// The same with a sentence that says what to do.

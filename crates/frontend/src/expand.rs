@@ -1,5 +1,6 @@
 //! Evaluation of words against a scope, in the three readings that lowering needs.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use rbuild_dockerfile::expand::{ExpandError, ExpandMode};
@@ -57,6 +58,21 @@ pub(crate) struct Expanded {
     pub(crate) unset: BTreeSet<String>,
     /// Names that it referred to and that have a value.
     pub(crate) used: BTreeSet<String>,
+}
+
+/// The names without a value that the expansion of `text` meets, up to its error if it has one.
+pub(crate) fn unset_names(text: &str, lexer: Lexer, scope: &Scope) -> BTreeSet<String> {
+    let met = RefCell::new(BTreeSet::new());
+    let value = |name: &str| {
+        let value = scope.get(name).map(str::to_owned);
+        if value.is_none() {
+            met.borrow_mut().insert(name.to_owned());
+        }
+        value
+    };
+    // Whether it succeeds is for others to say.
+    let _ = rbuild_dockerfile::expand::expand(text, lexer.escape, &value, lexer.mode);
+    met.into_inner()
 }
 
 /// Expands `text`; the error has BuildKit's text.

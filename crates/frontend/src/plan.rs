@@ -9,7 +9,7 @@ use rbuild_dockerfile::Span;
 use rbuild_graph::{Graph, VertexIx};
 use rbuild_oci::{DiffId, Digest, History, ImageConfig, Platform};
 
-use crate::Diagnostic;
+use crate::{Diagnostic, TargetOutline};
 
 /// Comment of every history entry that a Dockerfile makes; BuildKit's, so that images compare.
 pub const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
@@ -33,6 +33,8 @@ pub struct Plan {
     pub exec_args: BTreeMap<VertexIx, String>,
     /// The time in seconds since 1970 that all new times are to have, if one was given.
     pub source_epoch: Option<i64>,
+    /// What the target takes from outside; for several platforms, that of the first.
+    pub outline: TargetOutline,
     /// What is doubtful but does not stop the build.
     pub warnings: Vec<Diagnostic>,
 }

@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 
 use rbuild_graph::{NetworkMode, Ulimit};
 use rbuild_oci::{Digest, Platform};
+use rbuild_pattern::IgnoreSet;
 
 /// A request to lower one Dockerfile.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LowerRequest {
     /// Stage to build, by name; `None` is the last one.
     pub target: Option<String>,
+    /// Which stages are lowered.
+    pub extent: Extent,
     /// `--build-arg` values, the proxy settings and `BUILDKIT_*` switches among them.
     pub build_args: BTreeMap<String, String>,
     /// `--label` values, put on the target after all instructions.
@@ -40,6 +43,9 @@ pub struct LowerRequest {
     pub ulimits: Vec<Ulimit>,
     /// What steps may ask for beyond the sandbox.
     pub entitlements: Entitlements,
+    /// Rules of what the build context leaves out, for a warning about it; `None` where there is
+    /// no context or no such file.
+    pub ignored: Option<IgnoreSet>,
 }
 
 impl LowerRequest {
@@ -47,6 +53,7 @@ impl LowerRequest {
     pub fn new(build_platform: Platform) -> Self {
         Self {
             target: None,
+            extent: Extent::Target,
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
             platforms: Vec::new(),
@@ -60,8 +67,19 @@ impl LowerRequest {
             shm_size: 0,
             ulimits: Vec::new(),
             entitlements: Entitlements::default(),
+            ignored: None,
         }
     }
+}
+
+/// Which stages are lowered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that the target needs.
+    #[default]
+    Target,
+    /// All of them, as a check of the whole file wants it.
+    All,
 }
 
 /// Which steps must not be taken from the cache.

@@ -2,12 +2,16 @@
 //!
 //! Precedence is by order alone: whatever sets a name last, ENV or ARG, wins from there on.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rbuild_dockerfile::expand::ExpandError;
+use rbuild_dockerfile::instruction::ArgPair;
 use rbuild_dockerfile::{Dockerfile, InstructionKind, Span};
 use rbuild_oci::Platform;
 
 use crate::expand::{Lexer, expand};
-use crate::{Code, Diagnostic, LowerRequest};
+use crate::params::GlobalArg;
+use crate::{Code, Diagnostic, LowerRequest, Parameter};
 
 /// Names and values in order of first setting, each name once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,10 +56,13 @@ pub(crate) const NON_ENV_ARGS: [&str; 2] =
 pub(crate) struct Globals {
     /// Automatic arguments, then those of the file, with their values.
     pub(crate) scope: Scope,
-    /// The same without regard to build arguments: what the file alone says.
-    pub(crate) defaults: Scope,
+    /// The same without regard to build arguments: what the file alone says; `None` if that
+    /// cannot be expanded.
+    pub(crate) defaults: Option<Scope>,
     /// Names that the file declares, with or without a value.
     pub(crate) declared: Vec<String>,
+    /// The same with all that there is to tell of them.
+    pub(crate) args: BTreeMap<String, GlobalArg>,
 }
 
 /// Evaluates the arguments before the first FROM.
@@ -70,23 +77,26 @@ pub(crate) fn globals(
     let automatic = automatic(dockerfile, request, target);
     let mut globals = Globals {
         scope: Scope::default(),
-        defaults: Scope::default(),
+        defaults: None,
         declared: Vec::new(),
+        args: BTreeMap::new(),
     };
+    let mut defaults = Scope::default();
     for (name, value) in &automatic {
         let given = request.build_args.get(*name);
         globals.scope.set(name, given.unwrap_or(value));
-        globals.defaults.set(name, value);
+        defaults.set(name, value);
     }
+    globals.defaults = Some(defaults);
     let lexer = Lexer::plain(dockerfile.directives.escape);
     for instruction in &dockerfile.meta_args {
         let InstructionKind::Arg(arg) = &instruction.kind else {
             continue;
         };
         for pair in &arg.args {
-            let default = pair.value.as_ref().map(|value| value.as_str());
-            if let Err(error) = globals.declare(pair.key.as_str(), default, request, lexer) {
-                errors.push(expansion_error(instruction.header.span, &error));
+            let span = instruction.header.span;
+            if let Err(error) = globals.declare(pair, span, (request, lexer)) {
+                errors.push(expansion_error(span, &error));
             }
         }
     }
@@ -96,22 +106,38 @@ pub(crate) fn globals(
 impl Globals {
     fn declare(
         &mut self,
-        name: &str,
-        default: Option<&str>,
-        request: &LowerRequest,
-        lexer: Lexer,
+        pair: &ArgPair,
+        span: Span,
+        (request, lexer): (&LowerRequest, Lexer),
     ) -> Result<(), ExpandError> {
+        let name = pair.key.as_str();
+        let default = pair.value.as_ref().map(|value| value.as_str());
         self.declared.push(name.to_owned());
         if let Some(default) = default
-            && let Ok(value) = expand(default, lexer, &self.defaults)
+            && let Some(mut defaults) = self.defaults.take()
+            && let Ok(value) = expand(default, lexer, &defaults)
         {
-            self.defaults.set(name, &value.text);
+            defaults.set(name, &value.text);
+            self.defaults = Some(defaults);
         }
+        let mut needs = BTreeSet::new();
         let value = match (request.build_args.get(name), default) {
             (Some(given), _) => Some(given.clone()),
-            (None, Some(default)) => Some(expand(default, lexer, &self.scope)?.text),
+            (None, Some(default)) => {
+                let done = expand(default, lexer, &self.scope)?;
+                needs = done.used;
+                Some(done.text)
+            }
             (None, None) => None,
         };
+        let parameter = Parameter {
+            name: name.to_owned(),
+            value: value.clone(),
+            description: pair.doc.clone(),
+            span,
+        };
+        let known = GlobalArg { parameter, needs };
+        self.args.insert(name.to_owned(), known);
         if let Some(value) = value {
             self.scope.set(name, &value);
         }

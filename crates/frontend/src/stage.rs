@@ -8,7 +8,7 @@ use rbuild_dockerfile::{Instruction, InstructionKind, Span};
 use rbuild_oci::{Platform, Reference};
 
 use crate::need::{ImagePlace, ImageQuestion};
-use crate::{Code, Diagnostic, LowerRequest, NamedContext, named};
+use crate::{Code, Diagnostic, Extent, LowerRequest, NamedContext, named};
 
 /// All stages of one file for one target platform.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) platform: Platform,
     /// What it does: ONBUILD triggers first, once they are known.
     pub(crate) commands: Vec<Command<'a>>,
+    /// The variables that its FROM line uses.
+    pub(crate) used: BTreeSet<String>,
     /// Number of steps that its names count to.
     pub(crate) steps: usize,
     /// Whether the triggers of the base are in `commands` already.
@@ -252,6 +254,17 @@ impl<'a> Table<'a> {
         self.outside.push(Outside { base, span });
         self.outside_by_name.insert(name.to_owned(), index);
         Ok(Source::Outside(index))
+    }
+
+    /// The stages to lower, and what they take from outside: all of them, or what `target` needs.
+    pub(crate) fn wanted(&self, target: usize) -> Reachable {
+        match self.request.extent {
+            Extent::Target => self.reachable(target),
+            Extent::All => Reachable {
+                stages: (0..self.stages.len()).collect(),
+                outside: (0..self.outside.len()).collect(),
+            },
+        }
     }
 
     /// All that a stage needs, itself included.

@@ -3,6 +3,7 @@
 use rbuild_graph::VertexIx;
 use rbuild_oci::{History, ImageConfig, Platform, RunConfig};
 
+use crate::params::Params;
 use crate::path;
 use crate::plan::{BaseImage, HISTORY_COMMENT, HistoryItem};
 use crate::scope::Scope;
@@ -22,6 +23,8 @@ pub(crate) struct StageState {
     pub(crate) lineage: Lineage,
     /// The platform of the stage's steps.
     pub(crate) platform: Platform,
+    /// What it takes from outside.
+    pub(crate) params: Params,
     /// Whether a WORKDIR was seen, here or in a stage below.
     pub(crate) workdir_seen: bool,
 }
@@ -70,6 +73,7 @@ impl StageState {
             root: Root::Empty,
             lineage: Lineage::default(),
             platform: platform.clone(),
+            params: Params::default(),
             workdir_seen: false,
         }
     }

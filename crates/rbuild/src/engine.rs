@@ -16,8 +16,8 @@ use crate::images::Images;
 use crate::nursery::{LazyNursery, tree_work};
 use crate::step::announced;
 use crate::{
-    BuildRequest, EngineConfig, ImageDetails, ImageSummary, Outcome, Removed, Result,
-    VerifySummary, pipeline,
+    BuildRequest, CheckReport, EngineConfig, ImageDetails, ImageSummary, Outcome, Removed, Result,
+    VerifySummary, check, pipeline,
 };
 
 /// A store, and everything that can be done with it. Used from many threads, and beside other
@@ -95,6 +95,22 @@ impl Engine {
         let _running = self.running();
         self.recover((sink, cancel))?;
         pipeline::build(self, request, sink, cancel)
+    }
+
+    /// Checks the Dockerfile of a request without building it: the stages that its target needs, or
+    /// without one all of them.
+    ///
+    /// Images are looked up as in a build. Where that fails the check goes on as if there were one
+    /// without surprises, and the failure is in the report.
+    ///
+    /// Errors: there is no Dockerfile or context, or `cancel` is set.
+    pub fn check(
+        &self,
+        request: &BuildRequest,
+        sink: &dyn Sink,
+        cancel: &CancelToken,
+    ) -> Result<CheckReport> {
+        check::check(self, request, sink, cancel)
     }
 
     /// The graph of a build in the dot language; its images are looked up as in a build.

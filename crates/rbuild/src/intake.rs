@@ -20,7 +20,7 @@ pub(crate) struct DockerfileText {
     /// Its text.
     pub text: String,
     /// Where it lies, if it is a file.
-    path: Option<PathBuf>,
+    pub path: Option<PathBuf>,
 }
 
 /// Refuses contexts that are no directories, whether or not the build comes to need them.
@@ -100,6 +100,13 @@ pub(crate) fn ignore_of(request: &BuildRequest, dockerfile: &DockerfileText) -> 
         ContextInput::Directory(dir) => ignore_in(dir),
         ContextInput::Empty => Ok(nothing()),
     }
+}
+
+/// What the main context leaves out, for warnings; a file that cannot be read is reported when the
+/// context is.
+pub(crate) fn ignored(request: &BuildRequest, dockerfile: &DockerfileText) -> Option<IgnoreSet> {
+    let set = ignore_of(request, dockerfile).ok()?.set;
+    (!set.is_empty()).then_some(set)
 }
 
 /// The ignore rules of a directory.

@@ -18,13 +18,17 @@
 //! everything is. Nothing here prints, reads the environment or looks for a home directory.
 
 mod answer;
+mod call;
+mod check;
 mod config;
 mod deliver;
 mod engine;
 mod image_config;
 mod images;
 mod intake;
+mod lint;
 mod nursery;
+mod oracle;
 mod outcome;
 mod pipeline;
 mod places;
@@ -33,6 +37,7 @@ mod request;
 mod rule;
 mod run;
 pub mod signal;
+mod stand_in;
 mod step;
 mod transfer;
 mod verify;
@@ -48,16 +53,20 @@ pub mod oci {
     pub use rbuild_oci::*;
 }
 
+pub use call::{OutlineReport, Target, TargetsReport, outline, targets};
+pub use check::{CheckReport, Finding};
 pub use config::EngineConfig;
 pub use engine::{Engine, Removal};
 pub use images::{ImageDetails, ImageSummary, Removed};
 pub use nursery::nursery_main;
+pub use oracle::parse_json;
 pub use outcome::{Outcome, StepCount};
+pub use rbuild_dockerfile::{LineRange, Position, SourceFile, Span};
 pub use rbuild_exporter::{
     Annotation, AnnotationPlace, Dest, Error as ExportError, Export, ExportSpec, Exported,
     ImageOptions, ImageOutput,
 };
-pub use rbuild_frontend::{Entitlements, NoCache};
+pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutline};
 pub use rbuild_graph::{NetworkMode, Ulimit};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
 pub use request::{
@@ -67,8 +76,3 @@ pub use request::{
 pub use run::{RunIo, RunRequest, Volume};
 pub use transfer::ArchiveFormat;
 pub use verify::VerifySummary;
-
-/// What the parser makes of a Dockerfile, as one JSON object.
-pub fn parse_json(file: &str, text: &[u8]) -> String {
-    rbuild_dockerfile::json::oracle_json(file, text).to_string()
-}

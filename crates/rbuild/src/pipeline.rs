@@ -102,10 +102,15 @@ fn plan(
     let dockerfile = announced(sink, load, |_| intake::dockerfile(request))?;
     let places = Places::new(&dockerfile.name, &dockerfile.text);
     let parsed = rbuild_dockerfile::parse(&dockerfile.text);
+    let mut warnings = Warnings::new(&parsed, &request.build_args, (&places, sink));
+    if let Ok(warnings) = &mut warnings {
+        warnings.of_parser(&parsed);
+    }
+    // What is wrong with the file goes before what is wrong with its directive.
     places.check_parsed(&parsed)?;
-    let mut warnings = Warnings::new(&parsed, &request.build_args, (&places, sink))?;
-    warnings.of_parser(&parsed);
-    let wanted = lower_request(request)?;
+    let mut warnings = warnings?;
+    let mut wanted = lower_request(request)?;
+    wanted.ignored = intake::ignored(request, &dockerfile);
     let stages = parsed.dockerfile.stages.iter();
     let stages = stages.filter_map(|stage| Some(stage.name.as_ref()?.text.clone()));
     let mut answers = Answers::new(engine, request.pull, stages.collect());
@@ -113,7 +118,7 @@ fn plan(
         &parsed.dockerfile,
         &wanted,
         &mut answers,
-        (&places, sink, cancel),
+        (&mut warnings, sink, cancel),
     )?;
     warnings.of_frontend(&plan.warnings);
     warnings.finish()?;
@@ -130,11 +135,15 @@ fn lowered(
     tree: &Dockerfile,
     wanted: &LowerRequest,
     answers: &mut Answers<'_>,
-    (places, sink, cancel): (&Places, &dyn Sink, &CancelToken),
+    (warnings, sink, cancel): (&mut Warnings<'_>, &dyn Sink, &CancelToken),
 ) -> Result<Plan> {
+    let places = warnings.places();
     loop {
         cancel.check()?;
-        let step = lower(tree, wanted, answers.known()).map_err(|e| places.lowering_error(&e))?;
+        let step = lower(tree, wanted, answers.known()).map_err(|found| {
+            warnings.of_frontend(&found);
+            places.lowering_error(&found)
+        })?;
         match step {
             Lowering::Done(plan) => return Ok(*plan),
             Lowering::Need(questions) => answers.answer(&questions, places, (sink, cancel))?,
@@ -142,7 +151,7 @@ fn lowered(
     }
 }
 
-fn lower_request(request: &BuildRequest) -> Result<LowerRequest> {
+pub(crate) fn lower_request(request: &BuildRequest) -> Result<LowerRequest> {
     let mut wanted = LowerRequest::new(Platform::host());
     wanted.target.clone_from(&request.target);
     wanted.build_args.clone_from(&request.build_args);

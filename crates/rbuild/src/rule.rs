@@ -10,62 +10,147 @@ pub(crate) struct Rule {
     pub(crate) name: &'static str,
     /// Last part of the page's address; `None` where BuildKit has no page.
     slug: Option<&'static str>,
+    /// Whose rule it is, and whether it must be asked for.
+    pub(crate) standing: Standing,
     /// Why it is a rule.
     pub(crate) reason: &'static str,
 }
 
-const RULES: [Rule; 10] = [
+/// Whose rule it is, and whether it must be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// BuildKit's, and checked unless it is skipped.
+    Usual,
+    /// BuildKit's, and checked where it is asked for.
+    Experimental,
+    /// One that BuildKit lacks: checked unless it is skipped, and never an error of a build.
+    Own,
+}
+
+/// A rule of BuildKit's with a page of its own.
+const fn usual(name: &'static str, slug: &'static str, reason: &'static str) -> Rule {
     Rule {
-        name: "NoEmptyContinuation",
-        slug: Some("no-empty-continuation"),
-        reason: "Empty lines inside a continued instruction will be an error in a later version.",
-    },
-    Rule {
-        name: "UndefinedVar",
-        slug: Some("undefined-var"),
-        reason: "A variable should be set by ARG or ENV before it is used.",
-    },
-    Rule {
-        name: "UndefinedArgInFrom",
-        slug: Some("undefined-arg-in-from"),
-        reason: "FROM can only use arguments that are declared before the first FROM.",
-    },
-    Rule {
-        name: "InvalidDefaultArgInFrom",
-        slug: Some("invalid-default-arg-in-from"),
-        reason: "The defaults of the arguments alone should give FROM a valid image name.",
-    },
-    Rule {
-        name: "WorkdirRelativePath",
-        slug: Some("workdir-relative-path"),
-        reason: "What a relative WORKDIR means depends on the base image.",
-    },
+        name,
+        slug: Some(slug),
+        standing: Standing::Usual,
+        reason,
+    }
+}
+
+/// In the order of BuildKit's own list.
+const RULES: [Rule; 22] = [
+    usual(
+        "StageNameCasing",
+        "stage-name-casing",
+        "Stage names are compared in lower case, so they are written so.",
+    ),
+    usual(
+        "FromAsCasing",
+        "from-as-casing",
+        "FROM and AS belong together and are written in one case.",
+    ),
+    usual(
+        "NoEmptyContinuation",
+        "no-empty-continuation",
+        "Empty lines inside a continued instruction will be an error in a later version.",
+    ),
+    usual(
+        "ConsistentInstructionCasing",
+        "consistent-instruction-casing",
+        "The keywords of a file are written in one case.",
+    ),
+    usual(
+        "DuplicateStageName",
+        "duplicate-stage-name",
+        "Of several stages with one name only the last can be meant by it.",
+    ),
+    usual(
+        "ReservedStageName",
+        "reserved-stage-name",
+        "The name means something else wherever a stage can be named.",
+    ),
+    usual(
+        "JSONArgsRecommended",
+        "json-args-recommended",
+        "In shell form a shell stands between the runtime and the program and does not pass signals on.",
+    ),
+    usual(
+        "MaintainerDeprecated",
+        "maintainer-deprecated",
+        "MAINTAINER is out of use; a label says the same and more.",
+    ),
+    usual(
+        "UndefinedArgInFrom",
+        "undefined-arg-in-from",
+        "FROM can only use arguments that are declared before the first FROM.",
+    ),
+    usual(
+        "WorkdirRelativePath",
+        "workdir-relative-path",
+        "What a relative WORKDIR means depends on the base image.",
+    ),
+    usual(
+        "UndefinedVar",
+        "undefined-var",
+        "A variable should be set by ARG or ENV before it is used.",
+    ),
+    usual(
+        "MultipleInstructionsDisallowed",
+        "multiple-instructions-disallowed",
+        "Of several CMD, ENTRYPOINT or HEALTHCHECK in a stage only the last counts.",
+    ),
+    usual(
+        "LegacyKeyValueFormat",
+        "legacy-key-value-format",
+        "Without an equals sign the rest of the line is the value, which is seldom seen at a glance.",
+    ),
     Rule {
         name: "InvalidBaseImagePlatform",
         slug: None,
+        standing: Standing::Usual,
         reason: "The base image is for another platform than the build.",
     },
+    usual(
+        "RedundantTargetPlatform",
+        "redundant-target-platform",
+        "A stage is for the target platform anyway.",
+    ),
+    usual(
+        "SecretsUsedInArgOrEnv",
+        "secrets-used-in-arg-or-env",
+        "Values of ARG and ENV stay in the image, for everyone who has it to read.",
+    ),
+    usual(
+        "InvalidDefaultArgInFrom",
+        "invalid-default-arg-in-from",
+        "The defaults of the arguments alone should give FROM a valid image name.",
+    ),
+    usual(
+        "FromPlatformFlagConstDisallowed",
+        "from-platform-flag-const-disallowed",
+        "A stage with a fixed platform cannot be built for another one.",
+    ),
+    usual(
+        "CopyIgnoredFile",
+        "copy-ignored-file",
+        "What the ignore file leaves out is not in the build context.",
+    ),
     Rule {
-        name: "JSONArgsRecommended",
-        slug: Some("json-args-recommended"),
-        reason: "In shell form a shell stands between the runtime and the program and does not pass \
-                 signals on.",
+        name: "InvalidDefinitionDescription",
+        slug: Some("invalid-definition-description"),
+        standing: Standing::Experimental,
+        reason: "Comments directly above ARG and FROM are what lists of targets and arguments show.",
     },
-    Rule {
-        name: "MultipleInstructionsDisallowed",
-        slug: Some("multiple-instructions-disallowed"),
-        reason: "Of several CMD, ENTRYPOINT or HEALTHCHECK in a stage only the last counts.",
-    },
-    Rule {
-        name: "ExposeProtoCasing",
-        slug: Some("expose-proto-casing"),
-        reason: "Protocols in EXPOSE are written in lower case.",
-    },
-    Rule {
-        name: "ExposeInvalidFormat",
-        slug: Some("expose-invalid-format"),
-        reason: "EXPOSE takes the container's port only, no address and no port of the host.",
-    },
+    usual(
+        "ExposeProtoCasing",
+        "expose-proto-casing",
+        "Protocols in EXPOSE are written in lower case.",
+    ),
+    usual(
+        "ExposeInvalidFormat",
+        "expose-invalid-format",
+        "EXPOSE takes the container's port only, no address and no port of the host.",
+    ),
 ];
 
 impl Rule {

@@ -1,25 +1,35 @@
 //! Warnings on their way to the user: named by rule, less those that the Dockerfile skips, and
 //! errors if it asks for that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use rbuild_dockerfile::Parsed;
 use rbuild_dockerfile::check::CheckOptions;
-use rbuild_dockerfile::{Code, LineRange, Parsed};
 use rbuild_progress::{Event, Sink, WarningNote};
 
+use crate::lint::{self, Found};
 use crate::places::Places;
-use crate::rule::Rule;
 use crate::{BuildError, Result};
 
 /// The build argument that stands for the `check` directive.
 const ARGUMENT: &str = "BUILDKIT_DOCKERFILE_CHECK";
+
+/// What the build argument, or without it the directive, says about checks; empty if neither does.
+pub(crate) fn options_text<'a>(
+    parsed: &'a Parsed,
+    build_args: &'a BTreeMap<String, String>,
+) -> &'a str {
+    let argument = build_args.get(ARGUMENT).map(String::as_str);
+    let directive = || parsed.dockerfile.directives.check_options();
+    argument.or_else(directive).unwrap_or_default()
+}
 
 /// Tells of the warnings of one build.
 pub(crate) struct Warnings<'a> {
     options: CheckOptions,
     places: &'a Places,
     sink: &'a dyn Sink,
-    broken: BTreeSet<&'static str>,
+    told: Vec<Found>,
 }
 
 impl<'a> Warnings<'a> {
@@ -31,67 +41,60 @@ impl<'a> Warnings<'a> {
         build_args: &BTreeMap<String, String>,
         (places, sink): (&'a Places, &'a dyn Sink),
     ) -> Result<Warnings<'a>> {
-        let argument = build_args.get(ARGUMENT).map(String::as_str);
-        let directive = || parsed.dockerfile.directives.check_options();
-        let text = argument.or_else(directive).unwrap_or_default();
+        let text = options_text(parsed, build_args);
         let options = CheckOptions::parse(text).map_err(|e| BuildError::build(e.to_string()))?;
         Ok(Warnings {
             options,
             places,
             sink,
-            broken: BTreeSet::new(),
+            told: Vec::new(),
         })
+    }
+
+    /// The Dockerfile as messages need it.
+    pub(crate) fn places(&self) -> &'a Places {
+        self.places
     }
 
     /// Tells of what the parser found.
     pub(crate) fn of_parser(&mut self, parsed: &Parsed) {
-        for found in &parsed.diagnostics {
-            // What the parser words at length is one of BuildKit's rules with a shorter text.
-            let message = match found.code {
-                Code::EmptyContinuation => "Empty continuation line",
-                _ => &found.message,
-            };
-            self.warn(found.code.as_str(), message, found.lines);
-        }
+        self.tell(lint::of_parser(parsed));
     }
 
     /// Tells of what the frontend found.
     pub(crate) fn of_frontend(&mut self, found: &[rbuild_frontend::Diagnostic]) {
-        for warning in found {
-            let span = warning.spans.first();
-            let lines = span.map(|span| self.places.lines_of(*span));
-            let code = warning.code.as_str();
-            self.warn(code, &warning.message, lines.unwrap_or_default());
-        }
+        self.tell(lint::of_frontend(self.places, found));
     }
 
     /// Fails if there was a warning and the file wants none.
     pub(crate) fn finish(self) -> Result<()> {
-        if !self.options.error || self.broken.is_empty() {
-            return Ok(());
+        match lint::violation(&self.options, &self.told) {
+            Some(message) => Err(BuildError::build(message)),
+            None => Ok(()),
         }
-        let rules: Vec<&str> = self.broken.into_iter().collect();
-        Err(BuildError::build(format!(
-            "lint violation found for rules: {}",
-            rules.join(", ")
-        )))
     }
 
-    fn warn(&mut self, code: &'static str, message: &str, lines: LineRange) {
-        if self.options.skip.contains(code) {
-            return;
+    fn tell(&mut self, found: Vec<Found>) {
+        for found in found {
+            if lint::is_wanted(&self.options, found.rule) {
+                self.sink.send(Event::Warning(self.note(&found)));
+                self.told.push(found);
+            }
         }
-        self.broken.insert(code);
-        let rule = Rule::named(code);
-        self.sink.send(Event::Warning(WarningNote {
+    }
+
+    fn note(&self, found: &Found) -> WarningNote {
+        let known = found.lines.first > 0;
+        let detail = std::iter::once(found.rule.reason.to_owned());
+        WarningNote {
             vertex: None,
-            short: format!("{code}: {message}"),
-            detail: rule.iter().map(|rule| rule.reason.to_owned()).collect(),
-            url: rule.and_then(Rule::url),
+            short: format!("{}: {}", found.rule.name, found.message),
+            detail: detail.chain(found.help.clone()).collect(),
+            url: found.rule.url(),
             file: Some(self.places.file_name().to_owned()),
-            line: (lines.first > 0).then_some(lines.first),
-            end_line: (lines.first > 0).then_some(lines.last),
-        }));
+            line: known.then_some(found.lines.first),
+            end_line: known.then_some(found.lines.last),
+        }
     }
 }
 
@@ -131,7 +134,7 @@ mod tests {
         assert_eq!(note.short, "NoEmptyContinuation: Empty continuation line");
         let page = "https://docs.docker.com/go/dockerfile/rule/no-empty-continuation/";
         assert_eq!(note.url.as_deref(), Some(page));
-        assert_eq!((note.detail.len(), note.line), (1, Some(4)));
+        assert_eq!((note.detail.len(), note.line), (2, Some(4)));
     }
 
     #[test]

@@ -4,17 +4,17 @@ use rbuild_dockerfile::instruction::{CommandForm, CommandInstruction};
 
 use super::stage::StageCx;
 use super::{Outcome, shell};
+use crate::Code;
 use crate::go_text::quoted_list;
 use crate::stage::Command;
-use crate::{Code, Diagnostic};
 
 pub(super) fn cmd(
     stage: &mut StageCx<'_, '_>,
     command: &Command<'_>,
     cmd: &CommandInstruction,
 ) -> Outcome {
-    stage.only_last("CMD", |last| &mut last.cmd, command.span);
-    let args = container_args(stage, command, cmd, "CMD");
+    stage.only_last(command, |last| &mut last.cmd);
+    let args = container_args(stage, command, cmd);
     stage.state.note(format!("CMD {}", quoted_list(&args)));
     let config = stage.state.run_config();
     config.cmd = Some(args);
@@ -27,8 +27,8 @@ pub(super) fn entrypoint(
     command: &Command<'_>,
     entrypoint: &CommandInstruction,
 ) -> Outcome {
-    stage.only_last("ENTRYPOINT", |last| &mut last.entrypoint, command.span);
-    let args = container_args(stage, command, entrypoint, "ENTRYPOINT");
+    stage.only_last(command, |last| &mut last.entrypoint);
+    let args = container_args(stage, command, entrypoint);
     stage
         .state
         .note(format!("ENTRYPOINT {}", quoted_list(&args)));
@@ -46,7 +46,6 @@ fn container_args(
     stage: &mut StageCx<'_, '_>,
     command: &Command<'_>,
     instruction: &CommandInstruction,
-    keyword: &str,
 ) -> Vec<String> {
     let args = instruction.command.args.iter().map(|arg| arg.text.clone());
     if instruction.command.form == CommandForm::Exec {
@@ -60,12 +59,15 @@ fn container_args(
         .as_ref()
         .is_none_or(Vec::is_empty)
     {
+        let keyword = command.instruction.header.keyword.as_str();
         let message = format!(
             "JSON arguments recommended for {keyword} to prevent unintended behavior \
              related to OS signals"
         );
-        let warning = Diagnostic::warning(Code::JsonArgsRecommended, command.span, message);
-        stage.build.report(warning);
+        let help = format!(
+            "Write `{keyword} [\"program\", \"argument\"]`, or choose the shell with SHELL."
+        );
+        stage.warn(command, (Code::JsonArgsRecommended, message), (None, &help));
     }
     let text = args.collect::<Vec<_>>().join(" ");
     shell::wrap(stage, text)

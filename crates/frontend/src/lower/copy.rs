@@ -10,7 +10,7 @@ use super::owner::parse_owner;
 use super::remote::{Remote, remote};
 use super::stage::{Files, Inputs, StageCx};
 use crate::stage::{Command, Source};
-use crate::{Code, Diagnostic, path};
+use crate::{Code, Diagnostic, lint, path};
 
 /// Mode of a here-document that is no `--chmod` given.
 const INLINE_MODE: u32 = 0o644;
@@ -53,6 +53,13 @@ pub(super) fn copy(
     };
     let expanded = expand(stage, command, &transfer)?;
     let files = copied_files(stage, command, copy)?;
+    if command.sources == [None] {
+        lint::ignored::check(
+            stage,
+            command,
+            ("Copy", &expanded.sources, &copy.files.sources),
+        );
+    }
     for source in &expanded.sources {
         let message = match remote(source) {
             Some(Remote::Git) => "source can't be a git ref for COPY",
@@ -128,6 +135,11 @@ pub(super) fn add(
     if !checksum.is_empty() {
         return Err(invalid("checksum requires HTTP(S) or Git sources"));
     }
+    lint::ignored::check(
+        stage,
+        command,
+        ("Add", &expanded.sources, &add.files.sources),
+    );
     let files = match expanded.sources.is_empty() {
         true => None,
         false => stage.files(None, command).ok(),

@@ -3,8 +3,9 @@
 use rbuild_dockerfile::instruction::EnvInstruction;
 
 use super::Outcome;
-use super::label::expand_pairs;
+use super::label::{self, expand_pairs};
 use super::stage::StageCx;
+use crate::lint;
 use crate::stage::Command;
 
 pub(super) fn lower(
@@ -15,7 +16,9 @@ pub(super) fn lower(
     // All values see the environment from before the instruction.
     let pairs = expand_pairs(stage, command, &env.pairs)?;
     let mut created_by = "ENV".to_owned();
-    for (name, value) in &pairs {
+    for (written, (name, value)) in env.pairs.iter().zip(&pairs) {
+        label::warn_of_legacy(stage, command, written);
+        lint::secret::check(stage, command, ("ENV", name, &written.key));
         created_by.push_str(&format!(" {name}={value}"));
         stage.state.scope.set(name, value);
         set(&mut stage.state.run_config().env, name, value);

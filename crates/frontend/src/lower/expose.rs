@@ -1,5 +1,6 @@
 //! EXPOSE: ports that a container listens on; host parts are checked and left out.
 
+use rbuild_dockerfile::Word;
 use rbuild_dockerfile::instruction::ExposeInstruction;
 use rbuild_dockerfile::port::{parse_port, split_address};
 
@@ -16,13 +17,14 @@ pub(super) fn lower(
 ) -> Outcome {
     let mut texts = Vec::new();
     for word in &expose.ports {
-        texts.extend(stage.expand_words(word, command)?);
+        let parts = stage.expand_words(word, command)?;
+        texts.extend(parts.into_iter().map(|text| (text, word)));
     }
     let mut ports = Vec::new();
-    for text in &texts {
+    for (text, word) in &texts {
         let found = parse_port(text)
             .map_err(|e| Diagnostic::error(Code::InvalidPort, command.span, e.to_string()))?;
-        warn(stage, command, text);
+        warn(stage, command, (text, word));
         ports.extend(found);
     }
     stage.state.note(format!("EXPOSE {}", plain_list(&ports)));
@@ -30,7 +32,7 @@ pub(super) fn lower(
     Ok(())
 }
 
-fn warn(stage: &mut StageCx<'_, '_>, command: &Command<'_>, text: &str) {
+fn warn(stage: &mut StageCx<'_, '_>, command: &Command<'_>, (text, word): (&str, &Word)) {
     let (address, host, container) = split_address(text);
     let protocol = container
         .split_once('/')
@@ -38,16 +40,24 @@ fn warn(stage: &mut StageCx<'_, '_>, command: &Command<'_>, text: &str) {
     if protocol.chars().any(char::is_uppercase) {
         let message =
             format!("Defined protocol '{text}' in EXPOSE instruction should be lowercase");
-        let warning = Diagnostic::warning(Code::ExposeProtoCasing, command.span, message);
-        stage.build.report(warning);
+        let help = format!("Write `{}`.", text.to_lowercase());
+        stage.warn(
+            command,
+            (Code::ExposeProtoCasing, message),
+            (Some(word), &help),
+        );
     }
     if !address.is_empty() || !host.is_empty() {
         let message = format!(
             "EXPOSE instruction should not define an IP address or host-port mapping, \
              found '{text}'"
         );
-        let warning = Diagnostic::warning(Code::ExposeInvalidFormat, command.span, message);
-        stage.build.report(warning);
+        let help = format!("Write `{container}`; who runs the image says where it is published.");
+        stage.warn(
+            command,
+            (Code::ExposeInvalidFormat, message),
+            (Some(word), &help),
+        );
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) fn start<'a, 'b>(
             None => StageState::scratch(round.platform),
         },
     };
+    let globals = &round.outline.globals;
+    state.params.use_globals(&stage.used, globals);
     if !stage.replaced {
         state.root = as_layers(state.root, stage.span, Some(&stage.label), build);
         begin(&mut state);

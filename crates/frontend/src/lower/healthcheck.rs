@@ -13,7 +13,7 @@ pub(super) fn lower(
     command: &Command<'_>,
     check: &HealthcheckInstruction,
 ) -> Outcome {
-    stage.only_last("HEALTHCHECK", |last| &mut last.healthcheck, command.span);
+    stage.only_last(command, |last| &mut last.healthcheck);
     let test = test(&check.test);
     stage.state.note(format!(
         "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",

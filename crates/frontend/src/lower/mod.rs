@@ -28,16 +28,18 @@ mod workdir;
 use rbuild_dockerfile::{Dockerfile, InstructionKind};
 use rbuild_oci::Platform;
 
-use self::stage::{Done, Round, StageCx};
+use self::stage::Round;
+pub(crate) use self::stage::{Done, StageCx};
 use crate::build::Build;
 use crate::stage::Command;
-use crate::{Code, Diagnostic, Known, LowerRequest, Lowering, PlanResult, epoch};
+use crate::{Code, Diagnostic, Known, LowerRequest, Lowering, PlanResult, Question, epoch, params};
 
 /// Lowers a Dockerfile to a plan, or says what it must be told first.
 ///
 /// A function of its arguments. Each round of questions is complete as far as it can be seen;
-/// ONBUILD triggers of an image may lead to another. Errors are in file order, and lowering goes
-/// on after an error wherever that can find another one that does not follow from it.
+/// ONBUILD triggers of an image may lead to another. Errors come with the warnings among them, in
+/// file order, and lowering goes on after an error wherever that can find another one that does not
+/// follow from it.
 pub fn lower(
     dockerfile: &Dockerfile,
     request: &LowerRequest,
@@ -48,10 +50,47 @@ pub fn lower(
         return Err(vec![Diagnostic::error_nowhere(Code::NoStages, message)]);
     }
     let mut build = Build::default();
+    let (results, source_epoch) = lower_platforms(dockerfile, request, known, &mut build);
+    finish(build, results, source_epoch)
+}
+
+/// The outcome of one call of [`lint`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Linting {
+    /// These must be answered first; not empty, each asked once.
+    Need(Vec<Question>),
+    /// All warnings and errors in the order in which they were found, which is BuildKit's: what
+    /// stands behind the first error BuildKit never comes to see.
+    Done(Vec<Diagnostic>),
+}
+
+/// Finds what is doubtful or wrong in a Dockerfile, without stopping at either.
+///
+/// Asks as [`lower`] does; [`Extent::All`](crate::Extent) has it look at every stage.
+pub fn lint(dockerfile: &Dockerfile, request: &LowerRequest, known: &Known) -> Linting {
+    let mut build = Build::default();
+    lower_platforms(dockerfile, request, known, &mut build);
+    let questions = build.take_questions();
+    if questions.is_empty() || build.has_errors() {
+        return Linting::Done(build.into_findings());
+    }
+    Linting::Need(questions)
+}
+
+/// Lowers for each platform as far as it goes; what is missing or wrong is in `build`.
+fn lower_platforms(
+    dockerfile: &Dockerfile,
+    request: &LowerRequest,
+    known: &Known,
+    build: &mut Build,
+) -> (Vec<PlanResult>, Option<i64>) {
     let mut results = Vec::new();
     let mut source_epoch = request.source_epoch;
-    for platform in platforms(request) {
-        let outline = outline::outline(dockerfile, request, &platform, &mut build);
+    for (at, platform) in platforms(request).into_iter().enumerate() {
+        if at > 0 {
+            build.mute_warnings();
+        }
+        let outline = outline::outline(dockerfile, request, &platform, build);
         let Some(mut outline) = outline else {
             continue;
         };
@@ -59,7 +98,7 @@ pub fn lower(
             Ok(found) => source_epoch = found,
             Err(error) => build.report(error),
         }
-        outline::answer(&mut outline, known, &mut build);
+        outline::answer(&mut outline, known, build);
         if build.has_errors() || build.has_questions() {
             continue;
         }
@@ -71,9 +110,9 @@ pub fn lower(
             platform: &platform,
             source_epoch,
         };
-        results.push(lower_platform(&round, &mut build));
+        results.push(lower_platform(&round, build));
     }
-    finish(build, results, source_epoch)
+    (results, source_epoch)
 }
 
 fn finish(
@@ -81,9 +120,8 @@ fn finish(
     results: Vec<PlanResult>,
     source_epoch: Option<i64>,
 ) -> Result<Lowering, Vec<Diagnostic>> {
-    let errors = build.take_errors();
-    if !errors.is_empty() {
-        return Err(errors);
+    if build.has_errors() {
+        return Err(build.into_ordered_findings());
     }
     let questions = build.take_questions();
     if !questions.is_empty() {
@@ -104,7 +142,7 @@ fn platforms(request: &LowerRequest) -> Vec<Platform> {
 /// Lowers every stage that the target needs, in file order, and takes the target's result.
 fn lower_platform(round: &Round<'_>, build: &mut Build) -> PlanResult {
     let outline = round.outline;
-    let reachable = outline.table.reachable(outline.target);
+    let reachable = outline.table.wanted(outline.target);
     let mut done = Done::default();
     for &index in &reachable.outside {
         let root = from::outside(round, index, build);
@@ -120,6 +158,9 @@ fn lower_platform(round: &Round<'_>, build: &mut Build) -> PlanResult {
         let state = stage.finish();
         done.stages.insert(index, state);
     }
+    let mut found = params::outline(&outline.table, outline.target, &done);
+    found.description = round.dockerfile.stages[outline.target].doc.clone();
+    build.set_outline(found);
     from::result(round, &done, build)
 }
 

@@ -6,7 +6,7 @@ use rbuild_graph::{ExecMount, ExecMountKind, Sharing};
 
 use super::stage::{Files, Inputs, StageCx};
 use crate::stage::{Command, Source};
-use crate::{Code, Diagnostic, path};
+use crate::{Access, Code, Diagnostic, path};
 
 /// Mode of a secret's file.
 const SECRET_MODE: u32 = 0o400;
@@ -40,9 +40,25 @@ pub(super) fn mounts(
         let input = files.map(|files| inputs.position(files.vertex));
         let one = one(stage, &mount, input)
             .map_err(|message| Diagnostic::error(Code::InvalidMount, command.span, message))?;
+        list(stage, command, &one.kind);
         made.mounts.push(one);
     }
     Ok(made)
+}
+
+/// Lists what a mount takes from outside.
+fn list(stage: &mut StageCx<'_, '_>, command: &Command<'_>, kind: &ExecMountKind) {
+    let params = &mut stage.state.params;
+    let (list, id, required) = match kind {
+        ExecMountKind::Secret { id, required, .. } => (&mut params.secrets, id, *required),
+        ExecMountKind::Ssh { id, required, .. } => (&mut params.ssh, id, *required),
+        _ => return,
+    };
+    list.entry(id.clone()).or_insert_with(|| Access {
+        name: id.clone(),
+        required,
+        span: command.span,
+    });
 }
 
 /// The files behind a mount: of its `from`, or for a bind without one of the build context.

@@ -2,17 +2,18 @@
 //! the images that must be known.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-use rbuild_dockerfile::{Dockerfile, InstructionKind, Span};
+use rbuild_dockerfile::{Dockerfile, InstructionKind, Span, Word};
 use rbuild_oci::Platform;
 
 use crate::build::Build;
-use crate::expand::{Expanded, Lexer, expand};
+use crate::expand::{Expanded, Lexer, expand, unset_names};
 use crate::need::Known;
 use crate::scope::{Globals, expansion_error, globals};
 use crate::stage::{Base, Command, Stage, Table, Written};
 use crate::suggest::{nearest, with_suggestion};
-use crate::{Code, Diagnostic, LowerRequest, circle, trigger};
+use crate::{Code, Diagnostic, LowerRequest, circle, lint, trigger};
 
 /// What is known of a file before its instructions are lowered.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub(crate) fn outline<'a>(
 ) -> Option<Outline<'a>> {
     let mut errors = Vec::new();
     let globals = globals(dockerfile, request, platform, &mut errors);
+    check_defaults(dockerfile, &globals, build);
     if !errors.is_empty() {
         errors.into_iter().for_each(|error| build.report(error));
         // What FROM lines lack would only follow from these.
@@ -46,13 +48,17 @@ pub(crate) fn outline<'a>(
         platform,
         build,
     };
+    let mut late = Vec::new();
     for index in 0..dockerfile.stages.len() {
         match reader.stage(&table, index) {
             Ok(stage) => table.push(stage),
             // The stage is kept, so that its number and name stay good for the others.
             Err(error) => {
                 let broken = reader.broken(index);
-                reader.build.report(error);
+                match error.code {
+                    Code::InvalidReference => late.push(error),
+                    _ => reader.build.report(error),
+                }
                 table.push(broken);
             }
         }
@@ -62,6 +68,8 @@ pub(crate) fn outline<'a>(
     if let Some(circle) = circle::find(&table) {
         build.report(circle);
     }
+    // BuildKit reads image names when it looks them up, after everything above.
+    late.into_iter().for_each(|error| build.report(error));
     if build.has_errors() {
         return None;
     }
@@ -85,13 +93,12 @@ impl<'a> FromReader<'a, '_> {
         let written = &self.dockerfile.stages[index];
         let span = written.from.span;
         let platform_word = written.platform.as_ref().filter(|word| !word.is_empty());
-        let platform = match platform_word {
-            Some(word) => self.stage_platform(word.as_str(), span)?,
-            None => self.platform.clone(),
+        let (platform, mut used) = match platform_word {
+            Some(word) => self.stage_platform(word, index)?,
+            None => (self.platform.clone(), BTreeSet::new()),
         };
         let base_text = written.base.as_str();
-        let name = self.expand(base_text, span)?;
-        self.check_defaults(base_text, span);
+        let name = self.expand(&written.base, span)?;
         if name.text.is_empty() {
             let message = format!("base name ({base_text}) should not be blank");
             return Err(Diagnostic::error(Code::BlankBase, span, message));
@@ -104,7 +111,9 @@ impl<'a> FromReader<'a, '_> {
         let base = replacement
             .unwrap_or_else(|| table.base(&name.text, &platform))
             .map_err(|message| Diagnostic::error(Code::InvalidReference, span, message))?;
+        used.extend(name.used);
         let mut stage = self.broken(index);
+        stage.used = used;
         stage.steps = if replaced {
             0
         } else {
@@ -128,6 +137,7 @@ impl<'a> FromReader<'a, '_> {
             replaced: false,
             platform: self.platform.clone(),
             commands: Vec::new(),
+            used: BTreeSet::new(),
             steps: 0,
             triggered: false,
         }
@@ -148,8 +158,20 @@ impl<'a> FromReader<'a, '_> {
         own + usize::from(matches!(base, Base::Image(_) | Base::Local(_)))
     }
 
-    fn stage_platform(&mut self, text: &str, span: Span) -> Result<Platform, Diagnostic> {
-        let value = self.expand(text, span)?;
+    /// The platform of a stage, and the variables that it comes from.
+    fn stage_platform(
+        &mut self,
+        word: &Word,
+        index: usize,
+    ) -> Result<(Platform, BTreeSet<String>), Diagnostic> {
+        let stage = &self.dockerfile.stages[index];
+        let (text, span) = (word.as_str(), stage.from.span);
+        let value = self.expand(word, span)?;
+        let name = stage.name.as_ref().map_or("", |name| name.as_str());
+        let globals = &self.globals.scope;
+        if let Some(found) = lint::platform::check((word, &value), name, (span, globals)) {
+            self.build.report(found);
+        }
         let invalid = |message: String, value: &Expanded, globals: &Globals| {
             let near = value
                 .unset
@@ -162,22 +184,26 @@ impl<'a> FromReader<'a, '_> {
             let message = format!("empty platform value from expression {text}");
             return Err(invalid(message, &value, self.globals));
         }
-        Platform::parse(&value.text).map_err(|error| {
+        let platform = Platform::parse(&value.text).map_err(|error| {
             let reason = match error {
                 rbuild_oci::Error::Platform { reason, .. } => reason.to_owned(),
                 other => other.to_string(),
             };
             let message = format!("failed to parse platform {text}: {reason}");
             invalid(message, &value, self.globals)
-        })
+        })?;
+        Ok((platform, value.used))
     }
 
     /// Expands with the global scope, and warns of names that are no global argument.
-    fn expand(&mut self, text: &str, span: Span) -> Result<Expanded, Diagnostic> {
+    fn expand(&mut self, word: &Word, span: Span) -> Result<Expanded, Diagnostic> {
         let lexer = Lexer::plain(self.dockerfile.directives.escape);
-        let done = expand(text, lexer, &self.globals.scope)
-            .map_err(|error| expansion_error(span, &error))?;
-        for name in &done.unset {
+        let done = expand(word.as_str(), lexer, &self.globals.scope);
+        let unset = match &done {
+            Ok(done) => done.unset.clone(),
+            Err(_) => unset_names(word.as_str(), lexer, &self.globals.scope),
+        };
+        for name in &unset {
             if self.globals.declared.contains(name) {
                 continue;
             }
@@ -188,29 +214,37 @@ impl<'a> FromReader<'a, '_> {
                 name,
                 known.chain(declared),
             );
+            let warning = Diagnostic::warning(Code::UndefinedArgInFrom, span, message);
+            let help = format!("Declare it before the first FROM: `ARG {name}`.");
             self.build
-                .report(Diagnostic::warning(Code::UndefinedArgInFrom, span, message));
+                .report(warning.pointing(Some(word.span)).with_help(help));
         }
-        Ok(done)
+        done.map_err(|error| expansion_error(span, &error))
     }
+}
 
-    /// Warns when the file's own defaults leave no valid image name.
-    fn check_defaults(&mut self, text: &str, span: Span) {
-        let lexer = Lexer::plain(self.dockerfile.directives.escape);
-        let Ok(done) = expand(text, lexer, &self.globals.defaults) else {
-            return;
+/// Warns of every FROM that the file's own defaults leave without a valid image name.
+fn check_defaults(dockerfile: &Dockerfile, globals: &Globals, build: &mut Build) {
+    let lexer = Lexer::plain(dockerfile.directives.escape);
+    let Some(defaults) = &globals.defaults else {
+        return;
+    };
+    for stage in &dockerfile.stages {
+        let Ok(done) = expand(stage.base.as_str(), lexer, defaults) else {
+            continue;
         };
-        if done.unset.is_empty() && done.used.is_empty() {
-            return;
-        }
         if rbuild_oci::Reference::parse(&done.text).is_err() {
-            let message =
-                format!("Default value for ARG {text} results in empty or invalid base image name");
-            self.build.report(Diagnostic::warning(
-                Code::InvalidDefaultArgInFrom,
-                span,
-                message,
-            ));
+            let message = format!(
+                "Default value for ARG {} results in empty or invalid base image name",
+                stage.base.as_str()
+            );
+            let code = Code::InvalidDefaultArgInFrom;
+            let warning = Diagnostic::warning(code, stage.from.span, message);
+            build.report(
+                warning
+                    .pointing(Some(stage.base.span))
+                    .with_help("Give the ARG a default that names an image."),
+            );
         }
     }
 }
@@ -255,7 +289,7 @@ fn link<'a>(dockerfile: &'a Dockerfile, table: &mut Table<'a>, build: &mut Build
 /// A trigger may bring new sources, whose bases may have triggers; hence the loop.
 pub(crate) fn answer(outline: &mut Outline<'_>, known: &Known, build: &mut Build) {
     loop {
-        let reachable = outline.table.reachable(outline.target);
+        let reachable = outline.table.wanted(outline.target);
         let mut again = false;
         for &index in &reachable.stages {
             if let Some(texts) = triggers(&outline.table, index, known) {
@@ -329,7 +363,7 @@ fn add_triggers(table: &mut Table<'_>, index: usize, texts: &[String], build: &m
 
 /// Asks for every image that the target needs and that is not known.
 fn ask(table: &Table<'_>, target: usize, known: &Known, build: &mut Build) {
-    let reachable = table.reachable(target);
+    let reachable = table.wanted(target);
     let stages = reachable.stages.iter().map(|&index| &table.stages[index]);
     let outside = reachable.outside.iter().map(|&index| &table.outside[index]);
     let bases = stages

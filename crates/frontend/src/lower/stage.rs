@@ -1,6 +1,6 @@
 //! What the lowering of one stage has at hand: the state, names of steps, sources, expansion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_dockerfile::instruction::mount::{Mount, MountError, MountFlag};
 use rbuild_dockerfile::{Dockerfile, Span, Word};
@@ -9,13 +9,13 @@ use rbuild_oci::Platform;
 
 use super::outline::Outline;
 use crate::build::{Build, Tag};
-use crate::expand::{Expanded, Lexer, expand};
+use crate::expand::{Expanded, Lexer, expand, unset_names};
 use crate::scope::{NON_ENV_ARGS, Scope, expansion_error};
 use crate::stage::{Command, Source, Stage, Written};
 use crate::state::{Root, StageState};
 use crate::step_name::{StepNames, instruction_text};
 use crate::suggest::nearest;
-use crate::{Code, Diagnostic, Known, LowerRequest, NoCache};
+use crate::{Code, Diagnostic, Known, LowerRequest, NoCache, lint};
 
 /// What stays the same while one platform is lowered.
 pub(crate) struct Round<'a> {
@@ -123,14 +123,27 @@ impl StageCx<'_, '_> {
         self.round.dockerfile.directives.escape
     }
 
+    /// Warns of an instruction; `word` is the part to point at, and `help` says what to do.
+    pub(crate) fn warn(
+        &mut self,
+        command: &Command<'_>,
+        (code, message): (Code, String),
+        (word, help): (Option<&Word>, &str),
+    ) {
+        // The words of a trigger are not in this file.
+        let word = word.filter(|_| command.written == Written::Here);
+        let warning = Diagnostic::warning(code, command.span, message);
+        let warning = warning.pointing(word.map(|word| word.span));
+        self.build.report(warning.with_help(help));
+    }
+
     /// Expands a word with what the stage has set so far.
     pub(crate) fn expand(
         &mut self,
         word: &Word,
         command: &Command<'_>,
     ) -> Result<String, Diagnostic> {
-        let lexer = Lexer::plain(self.escape());
-        Ok(self.expand_with(word.as_str(), lexer, command)?.text)
+        Ok(self.expand_word(word, command)?.text)
     }
 
     /// As [`Self::expand`], split at blanks that came out of variables.
@@ -140,7 +153,10 @@ impl StageCx<'_, '_> {
         command: &Command<'_>,
     ) -> Result<Vec<String>, Diagnostic> {
         let lexer = Lexer::plain(self.escape());
-        Ok(self.expand_with(word.as_str(), lexer, command)?.words)
+        // Of variables without a value BuildKit says nothing here.
+        let done = expand(word.as_str(), lexer, &self.state.scope)
+            .map_err(|error| expansion_error(command.span, &error))?;
+        Ok(done.words)
     }
 
     /// Expands the body of a here-document.
@@ -149,7 +165,7 @@ impl StageCx<'_, '_> {
         body: &str,
         command: &Command<'_>,
     ) -> Result<String, Diagnostic> {
-        Ok(self.expand_with(body, Lexer::body(), command)?.text)
+        Ok(self.expand_text(body, Lexer::body(), (command, None))?.text)
     }
 
     /// Reads the options of a mount, each value expanded.
@@ -166,7 +182,7 @@ impl StageCx<'_, '_> {
             Ok(done.text)
         });
         for done in &met {
-            self.warn_of_unset(done, command.span);
+            self.warn_of_unset(&done.unset, command, None);
         }
         parsed.map_err(|error| {
             let code = match error {
@@ -177,20 +193,37 @@ impl StageCx<'_, '_> {
         })
     }
 
-    fn expand_with(
+    fn expand_word(&mut self, word: &Word, command: &Command<'_>) -> Result<Expanded, Diagnostic> {
+        let lexer = Lexer::plain(self.escape());
+        self.expand_text(word.as_str(), lexer, (command, Some(word)))
+    }
+
+    fn expand_text(
         &mut self,
         text: &str,
         lexer: Lexer,
-        command: &Command<'_>,
+        (command, word): (&Command<'_>, Option<&Word>),
     ) -> Result<Expanded, Diagnostic> {
-        let done = expand(text, lexer, &self.state.scope)
-            .map_err(|error| expansion_error(command.span, &error))?;
-        self.warn_of_unset(&done, command.span);
-        Ok(done)
+        match expand(text, lexer, &self.state.scope) {
+            Ok(done) => {
+                self.warn_of_unset(&done.unset, command, word);
+                Ok(done)
+            }
+            Err(error) => {
+                let met = unset_names(text, lexer, &self.state.scope);
+                self.warn_of_unset(&met, command, word);
+                Err(expansion_error(command.span, &error))
+            }
+        }
     }
 
-    fn warn_of_unset(&mut self, done: &Expanded, span: Span) {
-        for name in &done.unset {
+    fn warn_of_unset(
+        &mut self,
+        unset: &BTreeSet<String>,
+        command: &Command<'_>,
+        word: Option<&Word>,
+    ) {
+        for name in unset {
             let declared = self.state.args.iter().any(|arg| arg.name == *name);
             if declared || NON_ENV_ARGS.contains(&name.as_str()) {
                 continue;
@@ -198,8 +231,8 @@ impl StageCx<'_, '_> {
             let hint = nearest(name, self.state.scope.names())
                 .map_or(String::new(), |near| format!(" (did you mean ${near}?)"));
             let message = format!("Usage of undefined variable '${name}'{hint}");
-            self.build
-                .report(Diagnostic::warning(Code::UndefinedVar, span, message));
+            let help = lint::unset::help(name, &self.round.outline.globals);
+            self.warn(command, (Code::UndefinedVar, message), (word, &help));
         }
     }
 
@@ -295,18 +328,19 @@ impl StageCx<'_, '_> {
     /// Warns when an earlier instruction is made useless by this one, and remembers this one.
     pub(crate) fn only_last(
         &mut self,
-        keyword: &str,
+        command: &Command<'_>,
         pick: fn(&mut LastOf) -> &mut Option<Span>,
-        span: Span,
     ) {
-        if let Some(earlier) = pick(&mut self.last).replace(span) {
+        let keyword = command.instruction.header.keyword.as_str();
+        if let Some(earlier) = pick(&mut self.last).replace(command.span) {
             let message = format!(
                 "Multiple {keyword} instructions should not be used in the same stage \
                  because only the last one will be used"
             );
             let code = Code::MultipleInstructionsDisallowed;
-            self.build
-                .report(Diagnostic::warning(code, earlier, message));
+            let help = "Take this one out: a later one in the stage replaces it.";
+            let warning = Diagnostic::warning(code, earlier, message);
+            self.build.report(warning.with_help(help));
         }
     }
 }

@@ -15,16 +15,15 @@ pub(super) fn lower(
 ) -> Outcome {
     let mut paths = Vec::with_capacity(volume.volumes.len());
     for word in &volume.volumes {
-        let path = stage.expand(word, command)?;
-        if path.is_empty() {
-            let message = "VOLUME specified can not be an empty string";
-            return Err(Diagnostic::error(
-                Code::InvalidVolume,
-                command.span,
-                message,
-            ));
-        }
-        paths.push(path);
+        paths.push(stage.expand(word, command)?);
+    }
+    if paths.iter().any(String::is_empty) {
+        let message = "VOLUME specified can not be an empty string";
+        return Err(Diagnostic::error(
+            Code::InvalidVolume,
+            command.span,
+            message,
+        ));
     }
     stage.state.note(format!("VOLUME {}", plain_list(&paths)));
     stage.state.run_config().volumes.extend(paths);

@@ -1,5 +1,6 @@
 //! WORKDIR: the directory of the steps to come and of containers; made if it is missing.
 
+use rbuild_dockerfile::Word;
 use rbuild_dockerfile::instruction::WorkdirInstruction;
 use rbuild_graph::{FileAction, FileOp, MkdirAction, Op};
 
@@ -7,7 +8,7 @@ use super::Outcome;
 use super::owner::parse_owner;
 use super::stage::{Inputs, StageCx};
 use crate::stage::Command;
-use crate::{Code, Diagnostic, path};
+use crate::{Code, path};
 
 /// Mode of a directory that WORKDIR makes.
 const MODE: u32 = 0o755;
@@ -18,7 +19,7 @@ pub(super) fn lower(
     workdir: &WorkdirInstruction,
 ) -> Outcome {
     let written = stage.expand(&workdir.path, command)?;
-    warn_if_relative(stage, command, &written);
+    warn_if_relative(stage, command, (&workdir.path, &written));
     let dir = path::join_workdir(&stage.state.workdir(), &written);
     let created_by = format!("WORKDIR {dir}");
     stage.state.run_config().working_dir = dir;
@@ -46,13 +47,18 @@ pub(super) fn lower(
     Ok(())
 }
 
-fn warn_if_relative(stage: &mut StageCx<'_, '_>, command: &Command<'_>, written: &str) {
+fn warn_if_relative(
+    stage: &mut StageCx<'_, '_>,
+    command: &Command<'_>,
+    (word, written): (&Word, &str),
+) {
     if !stage.state.workdir_seen && !written.starts_with('/') {
+        let quoted = rbuild_dockerfile::quote::go_quote(written);
         let message = format!(
-            "Relative workdir \"{written}\" can have unexpected results if the base image changes"
+            "Relative workdir {quoted} can have unexpected results if the base image changes"
         );
-        let warning = Diagnostic::warning(Code::WorkdirRelativePath, command.span, message);
-        stage.build.report(warning);
+        let found = (Code::WorkdirRelativePath, message);
+        stage.warn(command, found, (Some(word), "Begin the path with `/`."));
     }
     stage.state.workdir_seen = true;
 }

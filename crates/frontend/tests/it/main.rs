@@ -4,6 +4,7 @@ mod config;
 mod conformance;
 mod files;
 mod laws;
+mod lint;
 mod mounts;
 mod scope;
 mod stages;

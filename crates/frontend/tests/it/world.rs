@@ -47,7 +47,10 @@ pub fn lower_with(
                     known.images.insert(question.image, answer);
                 }
             }
-            Err(errors) => return Err(errors.iter().map(Diagnostic::to_string).collect()),
+            Err(found) => {
+                let errors = found.iter().filter(|found| found.is_error());
+                return Err(errors.map(Diagnostic::to_string).collect());
+            }
         }
     }
     Err(vec!["no end of questions".to_owned()])

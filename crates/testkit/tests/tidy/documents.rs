@@ -49,7 +49,61 @@ fn documents_stay_short() {
     report("documents", &offences);
 }
 
-/// The codes stand in the match of `Code::as_str`; each needs a heading of its own.
+/// Most lines that the page of a rule may have.
+const PAGE_LENGTH: usize = 40;
+
+/// The codes stand in the match of `Code::as_str`; those of rules begin with a capital.
+fn codes() -> (BTreeSet<String>, BTreeSet<String>) {
+    let codes = sources()
+        .into_iter()
+        .filter(|file| file.path.ends_with("/diagnostic.rs"))
+        .flat_map(|file| codes_in(&file.text));
+    let (rules, errors): (BTreeSet<_>, BTreeSet<_>) =
+        codes.partition(|code| code.starts_with(|c: char| c.is_ascii_uppercase()));
+    assert!(
+        rules.len() > 10 && errors.len() > 10,
+        "found hardly any code: has `Code::as_str` moved?"
+    );
+    (rules, errors)
+}
+
+#[test]
+fn every_rule_has_its_page_and_every_page_its_rule() {
+    let (rules, _) = codes();
+    let folder = "docs/checks/";
+    let pages: BTreeSet<String> = repository_files()
+        .iter()
+        .filter_map(|path| path.strip_prefix(folder)?.strip_suffix(".md"))
+        .filter(|name| *name != "README")
+        .map(str::to_owned)
+        .collect();
+    let list = read("docs/checks/README.md");
+    let table = read("crates/rbuild/src/rule.rs");
+    let mut offences = Vec::new();
+    for rule in &rules {
+        if !list.contains(&format!("- [{rule}]({rule}.md)\n")) {
+            offences.push(format!("README.md does not list {rule}"));
+        }
+        if !table.contains(&format!("\"{rule}\",\n")) {
+            offences.push(format!("{rule} is not in the table of rule.rs"));
+        }
+    }
+    for name in rules.difference(&pages) {
+        offences.push(format!("{name} has no page"));
+    }
+    for name in &pages {
+        let page = read(&format!("{folder}{name}.md"));
+        if !rules.contains(name) {
+            offences.push(format!("{name} is no rule"));
+        }
+        if !page.starts_with(&format!("# {name}\n")) || page.lines().count() > PAGE_LENGTH {
+            offences.push(format!("{name}.md has another title, or is too long"));
+        }
+    }
+    report(folder, &offences);
+}
+
+/// Each code that is no rule needs a heading of its own.
 #[test]
 fn every_diagnostic_code_is_documented() {
     let document = read("docs/dockerfile.md");
@@ -57,15 +111,7 @@ fn every_diagnostic_code_is_documented() {
         .lines()
         .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'))
         .collect();
-    let codes: BTreeSet<String> = sources()
-        .iter()
-        .filter(|file| file.path.ends_with("/diagnostic.rs"))
-        .flat_map(|file| codes_in(&file.text))
-        .collect();
-    assert!(
-        codes.len() > 10,
-        "found hardly any code: has `Code::as_str` moved?"
-    );
+    let (_, codes) = codes();
     let missing = codes
         .iter()
         .filter(|code| !documented.contains(code.as_str()));
