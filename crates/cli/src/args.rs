@@ -9,6 +9,7 @@
 
 mod annotation;
 mod build;
+mod call;
 mod csv;
 mod foreign;
 mod images;
@@ -25,6 +26,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use annotation::Annotations;
 pub use build::{BuildArgs, ProgressArg, PullArg, ResultArgs};
+pub use call::{Call, CallArgs, Format as CallFormat, Method as CallMethod, Status as CallStatus};
 pub use foreign::ForeignArgs;
 pub use images::{
     HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, RemoveArgs, SaveArgs, SaveFormat,

@@ -1,6 +1,7 @@
 //! The commands, a file each, and what they share: the engine, and how errors end.
 
 mod build;
+mod call;
 mod debug;
 mod history;
 mod images;

@@ -4,6 +4,7 @@
 //! Only this crate prints, and only it reads the environment. What it knows of building it asks the
 //! library `rbuild` for. It is a library so that tests and examples can draw without building.
 
+mod answer;
 pub mod args;
 mod command;
 mod exit;

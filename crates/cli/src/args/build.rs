@@ -8,6 +8,7 @@ use rbuild::oci::Reference;
 use rbuild::{ExportSpec, NetworkMode, Ulimit};
 
 use super::annotation::{Annotations, annotations};
+use super::call::CallArgs;
 use super::foreign::ForeignArgs;
 use super::secret::{SecretArg, secret};
 use super::size::size;
@@ -111,6 +112,10 @@ pub struct BuildArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub steps: StepArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub call: CallArgs,
 
     #[command(flatten)]
     #[allow(missing_docs)]

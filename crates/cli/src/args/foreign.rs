@@ -33,19 +33,16 @@ const LIMITS: &str = "resource limits for steps are not supported yet";
 const LIMIT_IGNORED: &str = "steps are not limited, as in Docker's builder";
 const ATTESTATIONS: &str =
     "attestations are not supported yet; leave the option out or set it to false";
-const CALLS: &str = "only the build itself can be asked for; its rules are checked in every build";
 
 type Entry = (&'static str, Option<char>, Takes);
 
 /// Name, short name, and what follows.
-const TABLE: [Entry; 29] = [
+const TABLE: [Entry; 26] = [
     ("attest", None, Takes::Value),
     ("builder", None, Takes::Value),
     ("cache-from", None, Takes::Value),
     ("cache-to", None, Takes::Value),
-    ("call", None, Takes::Value),
     ("cgroup-parent", None, Takes::Value),
-    ("check", None, Takes::Switch),
     ("compress", None, Takes::Switch),
     ("cpu-period", None, Takes::Value),
     ("cpu-quota", None, Takes::Value),
@@ -60,7 +57,6 @@ const TABLE: [Entry; 29] = [
     ("memory", Some('m'), Takes::Value),
     ("memory-swap", None, Takes::Value),
     ("policy", None, Takes::Value),
-    ("print", None, Takes::Value),
     ("provenance", None, Takes::Value),
     ("resource", None, Takes::Value),
     ("rm", None, Takes::Switch),
@@ -79,9 +75,7 @@ fn answer(name: &str, value: &str) -> Answer {
         "attest" | "provenance" | "sbom" if off || is_disabled(value) => Answer::Accept,
         "attest" | "provenance" | "sbom" => Answer::Refuse(ATTESTATIONS),
         "cache-from" | "cache-to" => Answer::Refuse(REMOTE_CACHE),
-        "call" if value.is_empty() || value == "build" => Answer::Accept,
-        "check" | "compress" | "squash" if off => Answer::Accept,
-        "call" | "check" | "print" => Answer::Refuse(CALLS),
+        "compress" | "squash" if off => Answer::Accept,
         "compress" => Answer::Ignore("the context is not sent anywhere"),
         "squash" => Answer::Ignore("a last stage with COPY --from gives one layer"),
         "isolation" if value.is_empty() || value == "default" => Answer::Accept,
@@ -175,7 +169,6 @@ mod tests {
             ("provenance", "disabled=true"),
             ("sbom", "0"),
             ("attest", "type=sbom,disabled=true"),
-            ("call", "build"),
             ("squash", "false"),
             ("isolation", "default"),
             ("builder", "any"),
@@ -191,8 +184,6 @@ mod tests {
             ("provenance", "mode=max"),
             ("sbom", "true"),
             ("attest", "type=sbom"),
-            ("call", "check"),
-            ("check", "true"),
             ("cache-to", "type=inline"),
             ("isolation", "hyperv"),
             ("resource", "memory=1g"),

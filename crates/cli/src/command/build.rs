@@ -10,8 +10,8 @@ use rbuild::{BuildRequest, Engine, ErrorKind, Export, ExportSpec, Outcome};
 use serde_json::{Map, Value, json};
 
 use super::images::short;
-use super::{CommandError, CommandResult, open, print, request};
-use crate::args::{BuildArgs, ProgressArg, ResultArgs};
+use super::{CommandError, CommandResult, call, open, print, request};
+use crate::args::{BuildArgs, CallMethod, ProgressArg, ResultArgs};
 use crate::exit::Exit;
 use crate::render::{Display, Ending, Mode, Trace, failed_steps, warnings};
 use crate::signal;
@@ -26,7 +26,11 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let mode = mode(&args.results);
     let report = Report::take(&mut args.results);
     let notes = notes(&args);
+    let asked = args.call.call();
     let request = request::request(args)?;
+    if asked.method != CallMethod::Build {
+        return call::run(asked, &request, root);
+    }
     let engine = open(root)?;
     if matches!(mode, Mode::Tty | Mode::Plain) {
         io::stderr().write_all(notes.as_bytes()).ok();

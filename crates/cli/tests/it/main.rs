@@ -1,6 +1,7 @@
 //! What the user sees, from lists of events to text.
 #![allow(clippy::unwrap_used)]
 
+mod call;
 mod command;
 mod failure;
 mod feed;

@@ -79,8 +79,6 @@ fn options_that_cannot_be_honoured_are_refused_in_a_sentence() {
         "--provenance=mode=max",
         "--sbom=true",
         "--attest=type=sbom",
-        "--call=check",
-        "--check",
         "--resource=memory=1g",
         "--cgroup-parent=/x",
         "--policy=x.rego",
