@@ -92,6 +92,14 @@ pub enum Code {
     SecretsUsedInArgOrEnv,
     /// Lint: the ignore file keeps a source of COPY or ADD out of the context.
     CopyIgnoredFile,
+    /// Own lint: a RUN uses an argument that only FROM lines see.
+    ArgOutOfScope,
+    /// Own lint: a here-document of RUN goes on after a failure.
+    HeredocWithoutErrexit,
+    /// Own lint: several sources of COPY or ADD go to one file name.
+    SourcesToOneFile,
+    /// Own lint: `--chown` has a name that no account file can hold.
+    UnknownOwner,
     /// A finding of the parser in an ONBUILD trigger.
     Trigger(rbuild_dockerfile::Code),
 }
@@ -132,6 +140,10 @@ impl Code {
             Code::LegacyKeyValueFormat => "LegacyKeyValueFormat",
             Code::SecretsUsedInArgOrEnv => "SecretsUsedInArgOrEnv",
             Code::CopyIgnoredFile => "CopyIgnoredFile",
+            Code::ArgOutOfScope => "ArgOutOfScope",
+            Code::HeredocWithoutErrexit => "HeredocWithoutErrexit",
+            Code::SourcesToOneFile => "SourcesToOneFile",
+            Code::UnknownOwner => "UnknownOwner",
             Code::Trigger(code) => code.as_str(),
         }
     }

@@ -171,6 +171,12 @@ mod tests {
     }
 
     #[test]
+    fn own_rules_are_not_buildkits() {
+        let text = "# check=error=true\nFROM scratch\nRUN <<E\nx\ny\nE\n";
+        check(text, &[], "");
+    }
+
+    #[test]
     fn the_directive_is_heeded() {
         check("# check=skip=FromAsCasing\nFROM a as b\n", &[], "");
         check(

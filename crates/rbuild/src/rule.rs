@@ -37,8 +37,18 @@ const fn usual(name: &'static str, slug: &'static str, reason: &'static str) -> 
     }
 }
 
-/// In the order of BuildKit's own list.
-const RULES: [Rule; 22] = [
+/// A rule that BuildKit lacks; its page is with rbuild's documents.
+const fn own(name: &'static str, reason: &'static str) -> Rule {
+    Rule {
+        name,
+        slug: None,
+        standing: Standing::Own,
+        reason,
+    }
+}
+
+/// In the order of BuildKit's own list, then rbuild's own.
+const RULES: [Rule; 26] = [
     usual(
         "StageNameCasing",
         "stage-name-casing",
@@ -150,6 +160,22 @@ const RULES: [Rule; 22] = [
         "ExposeInvalidFormat",
         "expose-invalid-format",
         "EXPOSE takes the container's port only, no address and no port of the host.",
+    ),
+    own(
+        "ArgOutOfScope",
+        "What is declared before the first FROM is for FROM lines; a stage sees it once it repeats the ARG.",
+    ),
+    own(
+        "HeredocWithoutErrexit",
+        "Without `set -e` only the last command of a script decides whether the step fails.",
+    ),
+    own(
+        "SourcesToOneFile",
+        "A destination without a slash at its end is a file, which each source is written over.",
+    ),
+    own(
+        "UnknownOwner",
+        "Names of owners are looked up in the image; one that is not there becomes root.",
     ),
 ];
 

@@ -63,7 +63,10 @@ impl<'a> Warnings<'a> {
 
     /// Tells of what the frontend found.
     pub(crate) fn of_frontend(&mut self, found: &[rbuild_frontend::Diagnostic]) {
-        self.tell(lint::of_frontend(self.places, found));
+        let mut found = lint::of_frontend(self.places, found);
+        // In a build the step itself looks, and tells of every unknown name.
+        found.retain(|found| found.rule.name != "UnknownOwner");
+        self.tell(found);
     }
 
     /// Fails if there was a warning and the file wants none.

@@ -198,6 +198,15 @@ fn lower(
     let chmod = parse_chmod(&expanded.chmod)
         .map_err(|message| Diagnostic::error(Code::InvalidChmod, command.span, message))?;
     let owner = parse_owner(&expanded.chown);
+    lint::owner::check(stage, command, (owner.as_ref(), transfer.chown));
+    if !transfer.parents {
+        let files = expanded.sources.iter().map(String::as_str);
+        let files: Vec<&str> = files
+            .chain(expanded.contents.iter().map(|(name, _)| name.as_str()))
+            .collect();
+        let dest = (&files[..], expanded.dest.as_str(), &transfer.files.dest);
+        lint::one_file::check(stage, command, dest);
+    }
     let mut inputs = Inputs::default();
     let base = stage.root_input(&mut inputs);
     let mut actions = Vec::new();

@@ -11,7 +11,7 @@ use super::stage::{Inputs, StageCx};
 use super::{Outcome, shell};
 use crate::scope::Scope;
 use crate::stage::Command;
-use crate::{Code, Diagnostic};
+use crate::{Code, Diagnostic, lint};
 
 /// Where the here-documents that are programs are mounted.
 const PIPES: &str = "/dev/pipes";
@@ -39,6 +39,8 @@ pub(super) fn lower(
     let mut inputs = Inputs::default();
     let base = stage.root_input(&mut inputs);
     let made = mounts(stage, command, run, &mut inputs)?;
+    lint::global_arg::check(stage, command, (run, &made.secret_names));
+    lint::heredoc::check(stage, command, run);
     let op = ExecOp {
         args: script.args.clone(),
         env: stage.state.scope.vars().to_vec(),

@@ -186,3 +186,74 @@ RUN --mount=type=secret,id=s,required --mount=type=ssh --mount=type=secret,id=t 
     assert_eq!(ids(&outline.ssh), [("default".to_owned(), false)]);
     assert_eq!((&outline.name, &outline.description), (&None, &None));
 }
+
+#[test]
+fn the_shell_of_a_run_sees_what_the_stage_declares() {
+    let found = ["ArgOutOfScope 3 []"];
+    check("ARG V=1\nFROM a\nRUN get $V\n", &found);
+    check("ARG V=1\nFROM a\nRUN <<E\nget ${V%.*}\nE\n", &found);
+    check("FROM a\n\nRUN build $TARGETARCH\n", &found);
+    for run in [
+        "ARG V\nRUN get $V",
+        "ENV V=2\nRUN get $V",
+        "RUN V=2; get $V",
+        "RUN get '$V'",
+        "RUN get ${V:-2}",
+        "RUN [\"get\", \"$V\"]",
+        "RUN --mount=type=secret,id=v,env=V get $V",
+        "RUN get $W",
+        "RUN <<'E' cat\n$V\nE",
+    ] {
+        check(&format!("ARG V=1\nFROM a\n{run}\n"), &[]);
+    }
+}
+
+#[test]
+fn scripts_end_at_a_failure() {
+    let found = ["HeredocWithoutErrexit 2 []"];
+    check("FROM a\nRUN <<E\nx\ny\nE\n", &found);
+    check("FROM a\nRUN <<E\n#!/bin/bash\nx\ny\nE\n", &found);
+    for run in [
+        "RUN <<E\nset -e\nx\ny\nE",
+        "RUN <<E\n#!/bin/sh -e\nx\ny\nE",
+        "RUN <<E\n#!/usr/bin/python3\nx\ny\nE",
+        "RUN cat <<E\nx\ny\nE",
+        "SHELL [\"/bin/bash\", \"-ec\"]\nRUN <<E\nx\ny\nE",
+    ] {
+        check(&format!("FROM a\n{run}\n"), &[]);
+    }
+}
+
+#[test]
+fn several_files_go_into_a_directory() {
+    check(
+        "FROM a\nCOPY a.js b.js /app\n",
+        &["SourcesToOneFile 2 [/app]"],
+    );
+    check(
+        "FROM a\nCOPY <<a.js b.js x\n\na.js\n",
+        &["SourcesToOneFile 2 [x]"],
+    );
+    for copy in [
+        "COPY a.js b.js /app/",
+        "COPY a.js b.js .",
+        "COPY a b /app",
+        "COPY a.js b.d/ /app",
+        "COPY a.sh b.sh /usr/local/bin",
+        "WORKDIR /app/x\nCOPY a.js b.js /app",
+        "COPY --parents a.js b.js /app",
+    ] {
+        check(&format!("FROM a\n{copy}\n"), &[]);
+    }
+}
+
+#[test]
+fn an_empty_image_knows_no_names() {
+    let text = "FROM scratch\nCOPY --chown=app:staff a /\nCOPY --chown=app a /\n";
+    check(
+        text,
+        &["UnknownOwner 2 [app:staff]", "UnknownOwner 2 [app:staff]"],
+    );
+    check("FROM scratch\nCOPY --chown=0:root a /\n", &[]);
+    check("FROM a\nCOPY --chown=app a /\n", &[]);
+}
