@@ -32,7 +32,7 @@ pub struct Client {
 /// What requests need.
 pub(crate) struct Inner {
     pub(crate) config: Arc<ClientConfig>,
-    transport: Transport,
+    pub(crate) transport: Transport,
     auth: Authenticator,
     /// Permits for blobs on their way.
     pub(crate) transfers: Semaphore,

@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// No connection: refused, name unknown, timed out.
-    #[error("cannot reach the registry {host}")]
+    #[error("cannot reach {host}")]
     Unreachable {
         /// Host and port.
         host: String,
@@ -21,7 +21,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The TLS handshake failed: unknown authority, wrong name, or no TLS spoken at all.
-    #[error("no trusted TLS connection to the registry {host}")]
+    #[error("no trusted TLS connection to {host}")]
     Tls {
         /// Host and port.
         host: String,

@@ -3,8 +3,8 @@
 //! A [`Client`] is a blocking façade over its own small tokio runtime, which is started, together
 //! with the TLS stack, by the first request and not before. Nothing is believed before its digest
 //! has been checked, nothing is read without a size limit, and credentials go to the registry they
-//! belong to (and the token service it names) and nowhere else. Plain HTTP is spoken to loopback hosts and to hosts
-//! that the configuration names, to no others.
+//! belong to (and the token service it names) and nowhere else. Plain HTTP is spoken to registries on loopback hosts
+//! and to those that the configuration names, to no others. Files behind plain URLs ([`WebRequest`]) go the same way.
 //!
 //! This crate reads no environment and no default paths: settings, credentials and the files they
 //! come from are handed in with [`ClientConfig`].
@@ -24,11 +24,11 @@ mod endpoint;
 mod error;
 mod failure;
 mod fetch;
-
 mod resolve;
 mod retry;
 mod secret;
 mod transport;
+mod web;
 
 pub use client::Client;
 pub use config::{ClientConfig, HostConfig, ProxyConfig, RetryPolicy, Scheme};
@@ -38,3 +38,4 @@ pub use error::{Error, Result};
 pub use fetch::FetchContext;
 pub use resolve::{PlatformManifest, Resolved};
 pub use secret::Secret;
+pub use web::{ReadError, WebAnswer, WebRequest, without_credentials};

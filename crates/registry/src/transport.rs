@@ -12,7 +12,7 @@ use crate::retry::{asks_for_patience, retry_after};
 use crate::{Error, Result};
 
 /// Redirects followed before we call it a loop.
-const REDIRECTS: usize = 10;
+pub(crate) const REDIRECTS: usize = 10;
 
 /// What to ask, and on whose behalf.
 pub(crate) struct Call<'a> {
@@ -126,6 +126,17 @@ impl Transport {
             .map_err(|error| no_connection(url, error))
     }
 
+    /// One request without anything of a registry.
+    pub(crate) async fn bare(
+        &self,
+        (method, headers): (Method, HeaderMap),
+        url: &Url,
+    ) -> Result<Response> {
+        let request = self.client(url)?.request(method, url.clone());
+        let sent = request.headers(headers).send().await;
+        sent.map_err(|error| no_connection(url, error))
+    }
+
     fn client(&self, url: &Url) -> Result<&reqwest::Client> {
         let slot = if url.scheme() == "https" {
             &self.secure
@@ -187,7 +198,7 @@ impl Transport {
 }
 
 /// Where a redirect leads.
-fn redirect(response: &Response, from: &Url) -> Result<Option<Url>> {
+pub(crate) fn redirect(response: &Response, from: &Url) -> Result<Option<Url>> {
     let is_redirect = matches!(
         response.status(),
         StatusCode::MOVED_PERMANENTLY
