@@ -7,6 +7,7 @@
 
 mod busybox;
 mod command;
+mod git;
 mod image;
 mod listing;
 mod privilege;
@@ -14,10 +15,12 @@ mod registry;
 mod temp;
 mod tool;
 mod tree;
+mod web;
 mod workspace;
 
 pub use busybox::{busybox_layout, busybox_rootfs};
 pub use command::{Finished, run, run_with_input};
+pub use git::{GitServer, git};
 pub use image::{Image, write_layout};
 pub use listing::{Listing, assert_same_tree};
 pub use privilege::{Privilege, granted};
@@ -25,4 +28,5 @@ pub use registry::Registry;
 pub use temp::TempDir;
 pub use tool::{find_tool, need_tool, package_of};
 pub use tree::{Node, Tree};
+pub use web::{WebAsked, WebReply, WebServer};
 pub use workspace::{rbuild_binary, repository_root};

@@ -8,6 +8,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
+    ("git", "git"),
     ("hyperfine", "hyperfine"),
     ("mmdebstrap", "mmdebstrap"),
     ("newgidmap", "uidmap"),
