@@ -100,6 +100,12 @@ pub type CommandResult = Result<Exit, CommandError>;
 fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
     let mut config = EngineConfig::new(root_dir(root)?);
     config.docker_config = docker_config();
+    config.git.path = std::env::var_os("PATH");
+    config.git.known_hosts = directory("HOME")
+        .map(|home| home.join(".ssh/known_hosts"))
+        .into_iter()
+        .chain(["/etc/ssh/ssh_known_hosts".into()])
+        .collect();
     Ok(Engine::open(config)?)
 }
 

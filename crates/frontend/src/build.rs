@@ -139,7 +139,21 @@ impl Build {
     /// Prunes to what the results need and hands everything over.
     pub(crate) fn finish(self, results: Vec<PlanResult>, source_epoch: Option<i64>) -> Plan {
         let targets: Vec<VertexIx> = results.iter().filter_map(|result| result.edge).collect();
-        let graph = self.graph.finish(&targets);
+        self.finish_targets(&targets, results, source_epoch)
+    }
+
+    /// Prunes to what one vertex needs, without a result.
+    pub(crate) fn finish_at(self, top: VertexIx) -> Plan {
+        self.finish_targets(&[top], Vec::new(), None)
+    }
+
+    fn finish_targets(
+        self,
+        targets: &[VertexIx],
+        results: Vec<PlanResult>,
+        source_epoch: Option<i64>,
+    ) -> Plan {
+        let graph = self.graph.finish(targets);
         let origins = self.origins.into_iter();
         let origins = origins.map(|(ix, spans)| (ix, spans.into_iter().collect()));
         let kept = |ix: &VertexIx| graph.get(*ix).is_some();

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_graph::{NetworkMode, Ulimit};
+use rbuild_graph::{GitOp, HttpOp, NetworkMode, Ulimit};
 use rbuild_oci::{Digest, Platform};
 use rbuild_pattern::IgnoreSet;
 
@@ -29,6 +29,8 @@ pub struct LowerRequest {
     /// Time in seconds since 1970 for all that is new; a build argument `SOURCE_DATE_EPOCH` or a
     /// global ARG of that name goes before it.
     pub source_epoch: Option<i64>,
+    /// The files that COPY and ADD see without `--from`; `None` is a directory of the user's.
+    pub context: Option<RemoteTree>,
     /// Named contexts: `NAME`, or `NAME::os/arch` for one platform only.
     pub contexts: BTreeMap<String, NamedContext>,
     /// Extra lines of `/etc/hosts` for every RUN, as (name, address).
@@ -60,6 +62,7 @@ impl LowerRequest {
             build_platform,
             no_cache: NoCache::Nothing,
             source_epoch: None,
+            context: None,
             contexts: BTreeMap::new(),
             extra_hosts: Vec::new(),
             network: NetworkMode::Default,
@@ -95,7 +98,7 @@ pub enum NoCache {
 }
 
 /// What a name stands for instead of a stage or an image.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedContext {
     /// An image, by reference.
     Image(String),
@@ -108,6 +111,19 @@ pub enum NamedContext {
     },
     /// A directory of the user's; the source knows it by the context's name.
     Local,
+    /// Files from elsewhere.
+    Remote(RemoteTree),
+}
+
+/// A context whose files are no directory of the user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoteTree {
+    /// A tree of a git repository.
+    Git(GitOp),
+    /// What is in an archive.
+    Archive(HttpOp),
+    /// One file.
+    File(HttpOp),
 }
 
 /// Rights that a build may be given on the command line, and only there.

@@ -8,7 +8,7 @@ use rbuild_dockerfile::{Instruction, InstructionKind, Span};
 use rbuild_oci::{Platform, Reference};
 
 use crate::need::{ImagePlace, ImageQuestion};
-use crate::{Code, Diagnostic, Extent, LowerRequest, NamedContext, named};
+use crate::{Code, Diagnostic, Extent, LowerRequest, NamedContext, RemoteTree, named};
 
 /// All stages of one file for one target platform.
 #[derive(Debug)]
@@ -62,6 +62,8 @@ pub(crate) enum Base {
     Image(Box<BaseQuestion>),
     /// A directory of the user's, by the name of its context.
     Local(String),
+    /// Files from elsewhere, and the name of their context.
+    Remote(String, Box<RemoteTree>),
 }
 
 /// An image that a base needs.
@@ -309,6 +311,7 @@ fn unknown_source(name: &str, span: Span, message: String) -> Diagnostic {
 fn named_base(context: String, kind: &NamedContext, platform: &Platform) -> Result<Base, String> {
     let place = match kind {
         NamedContext::Local => return Ok(Base::Local(context)),
+        NamedContext::Remote(tree) => return Ok(Base::Remote(context, Box::new(tree.clone()))),
         NamedContext::Image(reference) => ImagePlace::Reference(parse_reference(reference)?),
         NamedContext::Layout { dir, digest } => ImagePlace::Layout {
             dir: dir.clone(),

@@ -9,8 +9,9 @@ use rbuild_oci::{Digest, Platform};
 
 use crate::canon::{Canon, View};
 use crate::{
-    Chmod, CopyAction, ExecMount, ExecMountKind, ExecOp, FileAction, FileOp, ImageOp, ImageOrigin,
-    MkdirAction, NetworkMode, Op, Owner, OwnerId, SecurityMode, Sharing, VertexId, WriteAction,
+    Chmod, CopyAction, ExecMount, ExecMountKind, ExecOp, FileAction, FileOp, GitOp, GitTake,
+    GitTimes, HttpOp, ImageOp, ImageOrigin, MkdirAction, NetworkMode, Op, Owner, OwnerId,
+    SecurityMode, Sharing, VertexId, WriteAction,
 };
 
 /// The digest of an op without its inputs: the part of a cache key that the op itself decides.
@@ -54,7 +55,54 @@ impl Canon {
                 self.tag(4);
                 self.file(file);
             }
+            Op::Http(http) => {
+                self.tag(5);
+                self.http(http);
+            }
+            Op::Git(git) => {
+                self.tag(6);
+                self.git(git);
+            }
         }
+    }
+
+    fn http(&mut self, http: &HttpOp) {
+        let HttpOp {
+            url,
+            name,
+            checksum,
+        } = http;
+        self.maybe(url.as_deref(), Self::text);
+        self.text(name);
+        self.maybe(checksum.as_ref(), |canon, digest| {
+            canon.text(digest.as_str())
+        });
+    }
+
+    fn git(&mut self, git: &GitOp) {
+        let GitOp {
+            remote,
+            reference,
+            commit,
+            subdir,
+            checksum,
+            take: GitTake {
+                git_dir,
+                submodules,
+            },
+            times,
+        } = git;
+        self.text(remote);
+        self.text(reference);
+        self.maybe(commit.as_deref(), Self::text);
+        self.text(subdir);
+        self.maybe(checksum.as_deref(), Self::text);
+        self.flag(*git_dir);
+        self.flag(*submodules);
+        self.tag(match times {
+            GitTimes::Checkout => 1,
+            GitTimes::Commit => 2,
+        });
     }
 
     fn platform(&mut self, platform: &Platform) {

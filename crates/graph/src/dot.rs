@@ -50,6 +50,8 @@ fn kind(op: &Op) -> String {
     match op {
         Op::Image(image) => format!("image {}", image.platform),
         Op::Local(local) => format!("local {}", local.name),
+        Op::Http(http) => format!("file {}", http.name),
+        Op::Git(_) => "git".to_owned(),
         Op::Exec(exec) => match exec.mounts.len() {
             0 => "exec".to_owned(),
             n => format!("exec, mounts: {n}"),

@@ -25,6 +25,7 @@ mod exec;
 mod file;
 mod graph;
 mod op;
+mod remote;
 mod vertex;
 
 pub use digest::op_key;
@@ -32,4 +33,5 @@ pub use exec::{ExecMount, ExecMountKind, ExecOp, NetworkMode, SecurityMode, Shar
 pub use file::{Chmod, CopyAction, FileAction, FileOp, MkdirAction, Owner, OwnerId, WriteAction};
 pub use graph::{Graph, GraphBuilder};
 pub use op::{ImageOp, ImageOrigin, InputUse, LocalOp, Op};
+pub use remote::{GitOp, GitTake, GitTimes, HttpOp};
 pub use vertex::{Vertex, VertexId, VertexIx};

@@ -1,4 +1,4 @@
-//! The closed set of ops, and the two that are sources: images and local directories.
+//! The closed set of ops, and two of the sources: images and local directories.
 //!
 //! An op names its inputs by position in the vertex's list of inputs, never by vertex, so that its
 //! own bytes do not depend on the graph that it stands in.
@@ -6,11 +6,12 @@
 use rbuild_oci::{DiffId, Digest, Platform};
 use serde::{Deserialize, Serialize};
 
-use crate::{ExecMountKind, ExecOp, FileAction, FileOp};
+use crate::{ExecMountKind, ExecOp, FileAction, FileOp, GitOp, HttpOp};
 
 /// What one vertex does.
 ///
-/// Each op yields exactly one result: a stack of layers, or for [`LocalOp`] a directory.
+/// Each op yields exactly one result: a stack of layers, or for [`LocalOp`] and [`HttpOp`] a
+/// directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Op {
@@ -18,6 +19,10 @@ pub enum Op {
     Image(ImageOp),
     /// A directory of the user's.
     Local(LocalOp),
+    /// A file in the network.
+    Http(HttpOp),
+    /// A tree of a git repository.
+    Git(GitOp),
     /// One process over a root file system.
     Exec(ExecOp),
     /// File operations over a root file system.
@@ -78,13 +83,23 @@ pub enum InputUse {
 }
 
 impl Op {
+    /// Whether the op only names something that exists already, here or elsewhere.
+    pub fn is_source(&self) -> bool {
+        matches!(self, Op::Image(_) | Op::Local(_)) || self.is_remote()
+    }
+
+    /// Whether the network must be asked what the op stands for.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Op::Http(_) | Op::Git(_))
+    }
+
     /// How the op uses input number `input`.
     ///
     /// An input that is both root and source of files is a [`InputUse::Chain`]; one that the op
     /// does not mention counts as [`InputUse::Chain`] too, the careful answer.
     pub fn input_use(&self, input: usize) -> InputUse {
         match self {
-            Op::Image(_) | Op::Local(_) => InputUse::Chain,
+            Op::Image(_) | Op::Local(_) | Op::Http(_) | Op::Git(_) => InputUse::Chain,
             Op::Exec(exec) if exec.base == Some(input) => InputUse::Chain,
             Op::Exec(exec) => files_if(
                 exec.mounts

@@ -46,7 +46,7 @@ pub struct Target {
 pub fn outline(request: &BuildRequest) -> Result<OutlineReport> {
     let (source, parsed) = read(request)?;
     let places = Places::new(source.name(), source.text());
-    let mut wanted = pipeline::lower_request(request)?;
+    let mut wanted = pipeline::lower_request(request, None)?;
     wanted.entitlements = Entitlements {
         network_host: true,
         security_insecure: true,

@@ -86,7 +86,7 @@ pub(crate) fn check(
 }
 
 fn wanted(request: &BuildRequest, dockerfile: &DockerfileText) -> Result<LowerRequest> {
-    let mut wanted = pipeline::lower_request(request)?;
+    let mut wanted = pipeline::lower_request(request, None)?;
     wanted.ignored = intake::ignored(request, dockerfile);
     if wanted.target.is_none() {
         wanted.extent = Extent::All;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rbuild_source::{GitConfig, RemoteLimits};
+
 /// How an engine is set up.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -14,6 +16,10 @@ pub struct EngineConfig {
     pub helper: Option<PathBuf>,
     /// Registries that may be spoken to without TLS, as `host[:port]`; loopback ones always may.
     pub insecure_registries: Vec<String>,
+    /// What is taken from the network at most.
+    pub limits: RemoteLimits,
+    /// How `git` is started.
+    pub git: GitConfig,
 }
 
 impl EngineConfig {
@@ -24,6 +30,8 @@ impl EngineConfig {
             docker_config: None,
             helper: None,
             insecure_registries: Vec::new(),
+            limits: RemoteLimits::default(),
+            git: GitConfig::default(),
         }
     }
 }

@@ -9,7 +9,9 @@ use rbuild_oci::Reference;
 use rbuild_progress::{CancelToken, Sink};
 use rbuild_registry::{ClientConfig, CredentialError, DockerConfig, HostConfig, Scheme};
 use rbuild_sandbox::NurseryMode;
-use rbuild_source::{LazyClient, RegistryFetch, RegistryImages};
+use rbuild_source::{
+    GitSource, HttpSource, LazyClient, RegistryFetch, RegistryImages, RemoteLimits,
+};
 use rbuild_store::Store;
 
 use crate::images::Images;
@@ -27,6 +29,9 @@ pub struct Engine {
     layers: LayerStore,
     nursery: Arc<LazyNursery>,
     registry: RegistryImages,
+    http: HttpSource,
+    git: GitSource,
+    limits: RemoteLimits,
     /// How many builds go on. What they commit is kept from collection until the last one ends: the
     /// store cannot tell whose is whose.
     at_work: Mutex<usize>,
@@ -59,6 +64,7 @@ impl Engine {
     pub fn open(config: EngineConfig) -> Result<Engine> {
         let store = Arc::new(Store::open(&config.root)?);
         let nursery = LazyNursery::new(config.helper.clone());
+        let (limits, git) = (config.limits, config.git.clone());
         let client = LazyClient::new(move || client_config(&config));
         let fetch = RegistryFetch::new(Arc::clone(&store), Arc::clone(&client));
         let fetch = LayoutFetch::new(Arc::clone(&store), Arc::new(fetch));
@@ -66,12 +72,17 @@ impl Engine {
         let layers = LayerStore::new(Arc::clone(&store), work, Arc::new(fetch));
         // The store has removed what this process may remove; the rest it can remove from now on.
         store.sweep()?;
+        let http = HttpSource::new(Arc::clone(&store), Arc::clone(&client), limits);
+        let git = GitSource::new(Arc::clone(&store), layers.clone(), git, limits);
         let registry = RegistryImages::new(Arc::clone(&store), client);
         Ok(Engine {
             store,
             layers,
             nursery,
             registry,
+            http,
+            git,
+            limits,
             at_work: Mutex::default(),
         })
     }
@@ -203,6 +214,18 @@ impl Engine {
 
     pub(crate) fn registry_images(&self) -> &RegistryImages {
         &self.registry
+    }
+
+    pub(crate) fn http(&self) -> &HttpSource {
+        &self.http
+    }
+
+    pub(crate) fn git(&self) -> &GitSource {
+        &self.git
+    }
+
+    pub(crate) fn limits(&self) -> RemoteLimits {
+        self.limits
     }
 
     pub(crate) fn image_table(&self) -> Images<'_> {

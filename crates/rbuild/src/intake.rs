@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 
 use rbuild_dockerfile::source::MAX_FILE_BYTES;
 use rbuild_pattern::IgnoreSet;
+use rbuild_progress::CancelToken;
 use rbuild_source::Ignore;
 
+use crate::elsewhere::Elsewhere;
+use crate::engine::Engine;
 use crate::{BuildError, BuildRequest, ContextInput, DockerfileInput, NamedContextInput, Result};
 
 /// Largest ignore file that is read.
@@ -35,7 +38,7 @@ pub(crate) fn check_contexts(request: &BuildRequest) -> Result<()> {
     }
     match &request.context {
         ContextInput::Directory(dir) if !dir.is_dir() => Err(BuildError::no_context(dir)),
-        ContextInput::Directory(_) | ContextInput::Empty => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -52,7 +55,7 @@ pub(crate) fn dockerfile(request: &BuildRequest) -> Result<DockerfileText> {
         DockerfileInput::File(path) => (path.clone(), shown_name(path)),
         DockerfileInput::Default => match &request.context {
             ContextInput::Directory(dir) => default_in(dir),
-            ContextInput::Empty => return Err(BuildError::no_dockerfile(Path::new("Dockerfile"))),
+            _ => return Err(BuildError::no_dockerfile(Path::new("Dockerfile"))),
         },
     };
     let bytes = read_regular(&path, MAX_FILE_BYTES as u64).map_err(|e| match e.kind() {
@@ -64,6 +67,36 @@ pub(crate) fn dockerfile(request: &BuildRequest) -> Result<DockerfileText> {
         text: text(&bytes),
         path: Some(path),
     })
+}
+
+/// Reads the Dockerfile of a context that is no local directory.
+///
+/// A path without a leading slash is one in the context; any other is this machine's.
+pub(crate) fn dockerfile_elsewhere(
+    request: &BuildRequest,
+    context: &Elsewhere,
+    (engine, cancel): (&Engine, &CancelToken),
+) -> Result<DockerfileText> {
+    let names: Vec<&str> = match &request.dockerfile {
+        DockerfileInput::File(path) if path.is_relative() => match path.to_str() {
+            Some(name) => vec![name],
+            None => return Err(BuildError::no_dockerfile(path)),
+        },
+        DockerfileInput::Text(_) | DockerfileInput::File(_) => return dockerfile(request),
+        DockerfileInput::Default => context.dockerfile_names().to_vec(),
+    };
+    for name in &names {
+        let limit = MAX_FILE_BYTES as u64;
+        if let Some(bytes) = context.read(engine, name, (limit, cancel))? {
+            return Ok(DockerfileText {
+                name: shown_name(Path::new(name)),
+                text: text(&bytes),
+                path: None,
+            });
+        }
+    }
+    let first = names.first().copied().unwrap_or("Dockerfile");
+    Err(BuildError::no_dockerfile(Path::new(first)))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -98,7 +131,7 @@ pub(crate) fn ignore_of(request: &BuildRequest, dockerfile: &DockerfileText) -> 
     }
     match &request.context {
         ContextInput::Directory(dir) => ignore_in(dir),
-        ContextInput::Empty => Ok(nothing()),
+        _ => Ok(nothing()),
     }
 }
 

@@ -22,6 +22,7 @@ mod call;
 mod check;
 mod config;
 mod deliver;
+mod elsewhere;
 mod engine;
 mod image_config;
 mod images;
@@ -42,6 +43,7 @@ mod step;
 mod transfer;
 mod verify;
 mod warnings;
+mod workers;
 
 /// Events, sinks and cancellation of a running build.
 pub mod progress {
@@ -56,6 +58,7 @@ pub mod oci {
 pub use call::{OutlineReport, Target, TargetsReport, outline, targets};
 pub use check::{CheckReport, Finding};
 pub use config::EngineConfig;
+pub use elsewhere::is_remote_context;
 pub use engine::{Engine, Removal};
 pub use images::{ImageDetails, ImageSummary, Removed};
 pub use nursery::nursery_main;
@@ -68,10 +71,11 @@ pub use rbuild_exporter::{
 };
 pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutline};
 pub use rbuild_graph::{NetworkMode, Ulimit};
+pub use rbuild_source::{GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
 pub use request::{
-    BuildRequest, ContextInput, DockerfileInput, NamedContextInput, NewPrivileges, PullPolicy,
-    SecretInput, SecretSource,
+    ArchiveInput, BuildRequest, ContextInput, DockerfileInput, NamedContextInput, NewPrivileges,
+    PullPolicy, SecretInput, SecretSource,
 };
 pub use run::{RunIo, RunRequest, Volume};
 pub use transfer::ArchiveFormat;

@@ -19,19 +19,19 @@ use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
 use rbuild_store::Lease;
-use rbuild_worker::{
-    Ahead, LocalWorker, Output, StepDefaults, StoreIndex, WorkerParts, layer_uses,
-};
+use rbuild_worker::{Ahead, Output, StoreIndex, layer_uses};
 
 use crate::answer::Answers;
+use crate::elsewhere::{self, Elsewhere, Fetching};
 use crate::engine::Engine;
 use crate::outcome::StepCount;
 use crate::places::Places;
 use crate::step::announced;
 use crate::warnings::Warnings;
+use crate::workers::{self, Given};
 use crate::{
-    BuildError, BuildRequest, ContextInput, NamedContextInput, NewPrivileges, Outcome, Result,
-    deliver, image_config, intake,
+    BuildError, BuildRequest, ContextInput, NamedContextInput, Outcome, Result, deliver,
+    image_config, intake,
 };
 
 /// Builds what `request` asks for.
@@ -42,14 +42,19 @@ pub(crate) fn build(
     cancel: &CancelToken,
 ) -> Result<Outcome> {
     deliver::check(request)?;
-    let planned = plan(engine, request, sink, cancel)?;
+    // Held until the outputs are written.
+    let lease = Arc::new(engine.store().lease(&[])?.0);
+    let planned = plan(&Fetching {
+        engine,
+        request,
+        lease: &lease,
+        sink,
+        cancel,
+    })?;
     let locals = open_locals(engine, request, &planned)?;
     let ahead = Ahead::new(engine.layers().clone())
         .map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?;
     let ahead = Arc::new(ahead);
-    // Held until the outputs are written.
-    let (lease, _) = engine.store().lease(&[])?;
-    let lease = Arc::new(lease);
     let shared = Shared {
         locals: &locals,
         ahead: &ahead,
@@ -80,7 +85,15 @@ pub(crate) fn graph_dot(
     sink: &dyn Sink,
     cancel: &CancelToken,
 ) -> Result<String> {
-    Ok(plan(engine, request, sink, cancel)?.plan.to_dot())
+    let lease = Arc::new(engine.store().lease(&[])?.0);
+    let planned = plan(&Fetching {
+        engine,
+        request,
+        lease: &lease,
+        sink,
+        cancel,
+    })?;
+    Ok(planned.plan.to_dot())
 }
 
 /// A plan, and what belongs to it.
@@ -91,15 +104,21 @@ struct Planned {
     dockerfile: intake::DockerfileText,
 }
 
-fn plan(
-    engine: &Engine,
-    request: &BuildRequest,
-    sink: &dyn Sink,
-    cancel: &CancelToken,
-) -> Result<Planned> {
+fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
+    let Fetching {
+        engine,
+        request,
+        sink,
+        cancel,
+        ..
+    } = *fetching;
     intake::check_contexts(request)?;
+    let elsewhere = elsewhere::context(fetching)?;
     let load = "[internal] load build definition from Dockerfile";
-    let dockerfile = announced(sink, load, |_| intake::dockerfile(request))?;
+    let dockerfile = announced(sink, load, |_| match &elsewhere {
+        Some(found) => intake::dockerfile_elsewhere(request, found, (engine, cancel)),
+        None => intake::dockerfile(request),
+    })?;
     let places = Places::new(&dockerfile.name, &dockerfile.text);
     let parsed = rbuild_dockerfile::parse(&dockerfile.text);
     let mut warnings = Warnings::new(&parsed, &request.build_args, (&places, sink));
@@ -109,8 +128,10 @@ fn plan(
     // What is wrong with the file goes before what is wrong with its directive.
     places.check_parsed(&parsed)?;
     let mut warnings = warnings?;
-    let mut wanted = lower_request(request)?;
-    wanted.ignored = intake::ignored(request, &dockerfile);
+    let mut wanted = lower_request(request, elsewhere.as_ref())?;
+    if elsewhere.is_none() {
+        wanted.ignored = intake::ignored(request, &dockerfile);
+    }
     let stages = parsed.dockerfile.stages.iter();
     let stages = stages.filter_map(|stage| Some(stage.name.as_ref()?.text.clone()));
     let mut answers = Answers::new(engine, request.pull, stages.collect());
@@ -151,8 +172,12 @@ fn lowered(
     }
 }
 
-pub(crate) fn lower_request(request: &BuildRequest) -> Result<LowerRequest> {
+pub(crate) fn lower_request(
+    request: &BuildRequest,
+    elsewhere: Option<&Elsewhere>,
+) -> Result<LowerRequest> {
     let mut wanted = LowerRequest::new(Platform::host());
+    wanted.context = elsewhere.map(|found| found.tree.clone());
     wanted.target.clone_from(&request.target);
     wanted.build_args.clone_from(&request.build_args);
     wanted.labels.clone_from(&request.labels);
@@ -166,6 +191,7 @@ pub(crate) fn lower_request(request: &BuildRequest) -> Result<LowerRequest> {
     for (name, input) in &request.contexts {
         let context = match input {
             NamedContextInput::Directory(_) => NamedContext::Local,
+            NamedContextInput::Remote(address) => NamedContext::Remote(elsewhere::named(address)?),
             NamedContextInput::Image(reference) => NamedContext::Image(reference.clone()),
             NamedContextInput::Layout { dir, tag, digest } => NamedContext::Layout {
                 dir: dir.to_string_lossy().into_owned(),
@@ -207,7 +233,7 @@ fn open_locals(
                 ContextInput::Directory(dir) => {
                     (dir, intake::ignore_of(request, &planned.dockerfile)?)
                 }
-                ContextInput::Empty => {
+                ContextInput::Empty | ContextInput::Archive(_) | ContextInput::Remote(_) => {
                     let places = planned.places.excerpts(origins(&planned.plan, ix));
                     return Err(BuildError::build("the build has no context to copy from")
                         .at(places)
@@ -244,26 +270,14 @@ fn solve_plan(
         .iter()
         .filter_map(|result| result.edge)
         .collect();
-    let worker = LocalWorker::new(WorkerParts {
-        store: Arc::clone(engine.store()),
-        layers: engine.layers().clone(),
+    let given = Given {
         images: planned.images.clone(),
         locals: shared.locals.clone(),
-        secrets: request
-            .secrets
-            .iter()
-            .map(|secret| (secret.id.clone(), secret.source.clone().into()))
-            .collect(),
-        agents: request.agents.clone(),
-        nursery: engine.nursery().clone(),
-        steps: StepDefaults {
-            log_dir: engine.root().join("logs"),
-            no_new_privileges: request.new_privileges == NewPrivileges::Forbidden,
-        },
         uses: layer_uses(&plan.graph, &targets, &deliver::asked(request)),
         ahead: Arc::clone(shared.ahead),
         lease: Arc::clone(shared.lease),
-    });
+    };
+    let worker = workers::worker(engine, request, given);
     let cache = StoreIndex::new(Arc::clone(engine.store()), engine.rung());
     let wanted = SolveRequest {
         graph: &plan.graph,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -91,6 +92,19 @@ pub enum ContextInput {
     Directory(PathBuf),
     /// None at all.
     Empty,
+    /// An archive that is read from a descriptor: tar, plain or compressed.
+    Archive(ArchiveInput),
+    /// An address: a git repository, or an archive or a single Dockerfile behind a URL.
+    Remote(String),
+}
+
+/// An archive that is read from a descriptor; it can be read by one build only.
+#[derive(Debug, Clone)]
+pub struct ArchiveInput {
+    /// What was read of it already.
+    pub head: Arc<[u8]>,
+    /// The rest: a pipe, a socket or a file.
+    pub rest: Arc<File>,
 }
 
 /// The Dockerfile.
@@ -119,6 +133,8 @@ pub enum PullPolicy {
 pub enum NamedContextInput {
     /// A directory, read in place.
     Directory(PathBuf),
+    /// An address: a git repository, or a file behind a URL, which is called `context`.
+    Remote(String),
     /// An image, by reference.
     Image(String),
     /// An image in an OCI layout directory.

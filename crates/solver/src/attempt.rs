@@ -143,11 +143,10 @@ impl<W: Worker> Bench<'_, W> {
     fn supply(&self, ix: VertexIx, cancel: &CancelToken) -> Attempt<Done<W::Output>, W> {
         let vertex = self.plan.vertex(ix);
         let cx = self.context(ix, cancel);
-        let output = self.worker.run(vertex, &[], &cx).map_err(Failure::Worker)?;
-        let source = self.worker.source_key(vertex);
+        let supplied = self.worker.supply(vertex, &cx).map_err(Failure::Worker)?;
         Ok(Done {
-            output,
-            identity: source.as_ref().map(CacheKey::of_source),
+            output: supplied.output,
+            identity: supplied.key.as_ref().map(CacheKey::of_source),
             origin: Origin::Source,
         })
     }

@@ -6,8 +6,8 @@
 //!
 //! # What happens to a vertex
 //!
-//! A vertex is taken up when all its inputs have results. A source (an image, a local directory) is
-//! simply carried out. Any other vertex is *keyed*: first by its *chain key*, made of its op and the
+//! A vertex is taken up when all its inputs have results. A source (an image, a local directory, a
+//! file in the network) is simply carried out. Any other vertex is *keyed*: first by its *chain key*, made of its op and the
 //! identities of its inputs, then by its *content key*, in which inputs that are only read through
 //! selected files count by the digest of these files. Either may find a record, and then the result
 //! is loaded. If neither does, the vertex takes the work lock of its key, looks once more (another
@@ -24,7 +24,7 @@
 //! # Threads
 //!
 //! All state belongs to the calling thread. As long as everything is found in the cache it does all
-//! the work itself; the first miss brings in a bounded pool whose threads are started on demand,
+//! the work itself; the first miss, or a source in the network, brings in a bounded pool whose threads are started on demand,
 //! take tasks and send messages back. None outlives [`solve`].
 
 mod announce;
@@ -48,4 +48,4 @@ pub use error::SolveError;
 pub use key::{CacheKey, InputNote, KeyInputs, Part};
 pub use outcome::{Origin, Solved};
 pub use solve::{SolveRequest, solve};
-pub use worker::{OpContext, Worker};
+pub use worker::{OpContext, Supplied, Worker};

@@ -73,11 +73,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Tells whether an op only names something that exists already.
-pub(crate) fn is_source(op: &Op) -> bool {
-    matches!(op, Op::Image(_) | Op::Local(_))
-}
-
 fn closure(graph: &Graph, targets: &[VertexIx]) -> BTreeSet<VertexIx> {
     let mut needed = BTreeSet::new();
     let mut open = targets.to_vec();
@@ -97,6 +92,8 @@ fn default_name(op: &Op) -> &str {
     match op {
         Op::Image(image) => &image.reference,
         Op::Local(local) => &local.name,
+        Op::Http(http) => &http.name,
+        Op::Git(_) => "git",
         Op::Exec(_) => "run",
         Op::File(_) => "copy",
     }

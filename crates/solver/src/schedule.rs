@@ -14,7 +14,6 @@ use crate::attempt::{Bench, Done, Inputs, Lookup, Message, Missed, Task};
 use crate::error::Failure;
 use crate::inflight::{Inflight, Role};
 use crate::mailbox::{Mailbox, Woken};
-use crate::plan::is_source;
 use crate::pool::{CloseOnDrop, Queue};
 use crate::state::State;
 use crate::{SolveError, Solved, Worker};
@@ -25,7 +24,7 @@ pub(crate) struct Schedule<'a, W: Worker> {
     states: BTreeMap<VertexIx, State<W::Output>>,
     /// Vertices whose inputs all have results; those without files to digest come first.
     ready: BTreeSet<(Effort, VertexIx)>,
-    /// Vertices that were not found and are to be carried out.
+    /// Vertices that were not found and are to be carried out, and sources in the network.
     missed: VecDeque<Task<W::Output>>,
     inflight: Inflight,
     failure: Option<SolveError<W::Error>>,
@@ -157,7 +156,7 @@ impl<'a, W: Worker> Schedule<'a, W> {
         let Some((_, ix)) = self.ready.pop_first() else {
             return self.missed.pop_front();
         };
-        if is_source(&self.bench.plan.vertex(ix).op) {
+        if self.bench.plan.vertex(ix).op.is_source() {
             return Some(Task::Supply(ix));
         }
         Some(Task::Probe(ix, Arc::new(self.inputs(ix))))
@@ -228,7 +227,12 @@ impl<'a, W: Worker> Schedule<'a, W> {
 
     fn make_ready(&mut self, ix: VertexIx) {
         self.set(ix, State::Keying);
-        self.ready.insert((self.effort(ix), ix));
+        // Waiting for the network is work for the pool: several wait at the same time.
+        if self.bench.plan.vertex(ix).op.is_remote() {
+            self.missed.push_back(Task::Supply(ix));
+        } else {
+            self.ready.insert((self.effort(ix), ix));
+        }
     }
 
     fn effort(&self, ix: VertexIx) -> Effort {

@@ -28,15 +28,18 @@ pub trait Worker: Send + Sync {
         cx: &OpContext<'_>,
     ) -> Result<Option<Digest>, Self::Error>;
 
-    /// Returns what a source stands for in the keys of its consumers: of an image its manifest and
-    /// platform. `None` lets it count by the content of selected files only (a local directory).
+    /// Carries out a source: says what it yields and what it stands for.
     ///
-    /// Asked for sources only.
-    fn source_key(&self, vertex: &Vertex) -> Option<Digest>;
+    /// Called for sources only ([`rbuild_graph::Op::is_source`]). Cheap for what is here, a
+    /// registration: it happens in every build, cached or not. What is in the network is asked for
+    /// on a thread of the pool.
+    fn supply(
+        &self,
+        vertex: &Vertex,
+        cx: &OpContext<'_>,
+    ) -> Result<Supplied<Self::Output>, Self::Error>;
 
-    /// Carries out the op.
-    ///
-    /// For sources this must be cheap, a registration: it happens in every build, cached or not.
+    /// Carries out an op that is no source.
     fn run(
         &self,
         vertex: &Vertex,
@@ -60,6 +63,17 @@ pub trait Worker: Send + Sync {
         saved: &[u8],
         inputs: &[Self::Output],
     ) -> Result<Option<Self::Output>, Self::Error>;
+}
+
+/// What a source yields.
+#[derive(Debug, Clone)]
+pub struct Supplied<O> {
+    /// The result.
+    pub output: O,
+    /// What it stands for in the keys of its consumers: of an image its manifest and platform, of a
+    /// file in the network its content. `None` lets it count by the content of selected files only
+    /// (a local directory).
+    pub key: Option<Digest>,
 }
 
 /// What an op is told about the build it is part of.

@@ -75,6 +75,108 @@ pub enum Error {
         /// What is wrong with it.
         source: rbuild_pattern::Error,
     },
+    /// A server cannot be reached, or its address makes no sense.
+    #[error("failed to load cache key: fetch {url}")]
+    Web {
+        /// The address, without credentials.
+        url: String,
+        /// What the client says.
+        source: Box<rbuild_registry::Error>,
+    },
+    /// A server has no such file, or does not give it.
+    #[error("failed to load cache key: invalid response status {status} (GET {url})")]
+    WebStatus {
+        /// The address, without credentials.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// A download kept breaking off.
+    #[error("failed to load cache key: fetch {url}")]
+    Broken {
+        /// The address, without credentials.
+        url: String,
+        /// How it broke.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A download cannot be written.
+    #[error("keep what comes from {url}")]
+    Keep {
+        /// The address, without credentials.
+        url: String,
+        /// Why not: a full disk, mostly.
+        source: io::Error,
+    },
+    /// A download is not what its checksum says.
+    #[error("digest mismatch {found}: {expected}")]
+    Checksum {
+        /// The digest of what came.
+        found: rbuild_oci::Digest,
+        /// The checksum.
+        expected: rbuild_oci::Digest,
+    },
+    /// Something from elsewhere is larger than allowed.
+    #[error("{what} is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// What it is.
+        what: String,
+        /// Limit in bytes.
+        limit: u64,
+    },
+    /// An archive or repository has more files and directories than allowed.
+    #[error("{what} holds more than {limit} files and directories")]
+    TooMany {
+        /// What it is.
+        what: String,
+        /// Limit.
+        limit: u64,
+    },
+    /// Git cannot be started, or not watched.
+    #[error("failed to run git: {source}; sources in git repositories need it installed")]
+    GitStart {
+        /// Why not.
+        source: io::Error,
+    },
+    /// Git failed.
+    #[error("{attempt} {remote}: {said}")]
+    Git {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The repository, without credentials.
+        remote: String,
+        /// What git said.
+        said: String,
+    },
+    /// A reference is none, or the repository has none of that name.
+    #[error("ref {reference}: {reason}")]
+    GitRef {
+        /// The reference.
+        reference: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A commit is not the one that the checksum names.
+    #[error("expected checksum to match {wanted}, got {found}")]
+    GitChecksum {
+        /// The checksum.
+        wanted: String,
+        /// What the reference stands for.
+        found: String,
+    },
+    /// A repository has no such directory.
+    #[error("subdir {subdir:?} of {remote}: no such directory")]
+    GitSubdir {
+        /// The directory.
+        subdir: String,
+        /// The repository, without credentials.
+        remote: String,
+    },
+    /// A file that was handed to the build is not in the store any more.
+    #[error("{name} on standard input can be read only once, and the store has lost it")]
+    HandedOver {
+        /// What it is called.
+        name: String,
+    },
     /// An image's own documents contradict each other.
     #[error("image {reference}: {reason}")]
     Image {

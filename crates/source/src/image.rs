@@ -80,7 +80,7 @@ impl LazyClient {
         })
     }
 
-    fn get(&self) -> Result<&Client, CredentialError> {
+    pub(crate) fn get(&self) -> Result<&Client, CredentialError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }

@@ -2,12 +2,14 @@
 //!
 //! A local directory is a [`LocalContext`]: a file view that reads in place, lazily, by descriptor.
 //! [`select`] says which files of a view a COPY means, [`content_of`] what they count for in a cache
-//! key. [`RegistryImages`] finds base images in registries, [`RegistryFetch`] brings their layers.
+//! key. [`HttpSource`] fetches files behind URLs, [`GitSource`] trees of git repositories. [`RegistryImages`] finds base images in registries, [`RegistryFetch`] brings their layers.
 //!
 //! What does not live here: what becomes of the files (the worker), how a layer is kept.
 
 mod content;
 mod error;
+mod git;
+mod http;
 mod image;
 mod local;
 mod select;
@@ -15,6 +17,8 @@ mod stat_cache;
 
 pub use content::{content_of, read_ahead, tree_content};
 pub use error::Error;
+pub use git::{GitConfig, GitSource, GitTree};
+pub use http::{HttpSource, Keyring, RemoteContext, RemoteFile, RemoteLimits, WebFile};
 pub use image::{FoundImage, Freshness, LazyClient, RegistryFetch, RegistryImages};
 pub use local::{Ignore, LocalContext};
 pub use select::{Item, Role, Root, Selection, select, select_path};

@@ -4,6 +4,7 @@ mod agent;
 mod bind;
 mod cache;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -142,6 +143,12 @@ impl StepMounts {
             read_only: mount.read_only,
         });
     }
+}
+
+/// The bytes of a secret, for whoever logs in somewhere on behalf of a step; `None` if there is none
+/// or it cannot be read: then the server says that it wants one.
+pub(crate) fn secret_bytes(secrets: &BTreeMap<String, SecretSource>, id: &str) -> Option<Vec<u8>> {
+    read_secret(secrets.get(id)?).ok()
 }
 
 fn read_secret(source: &SecretSource) -> Result<Vec<u8>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rbuild_layer::LayerId;
-use rbuild_source::LocalContext;
+use rbuild_source::{LocalContext, WebFile};
 
 /// What a vertex yields; a handle that is cheap to clone.
 #[derive(Clone)]
@@ -12,14 +12,16 @@ pub enum Output {
     Layers(Arc<[LayerId]>),
     /// A directory of the user's.
     Local(LocalContext),
+    /// A file that came over the network, or will.
+    Web(WebFile),
 }
 
 impl Output {
-    /// The layers, lowest first; none for a directory.
+    /// The layers, lowest first; none for what is no layer.
     pub fn layers(&self) -> &[LayerId] {
         match self {
             Output::Layers(stack) => stack,
-            Output::Local(_) => &[],
+            Output::Local(_) | Output::Web(_) => &[],
         }
     }
 

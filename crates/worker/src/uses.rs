@@ -119,7 +119,7 @@ fn base_of(graph: &Graph, ix: VertexIx) -> Option<VertexIx> {
     let base = match &graph.vertex(ix).op {
         Op::File(file) => file.base?,
         Op::Exec(exec) => exec.base?,
-        Op::Image(_) | Op::Local(_) => return None,
+        _ => return None,
     };
     graph.inputs(ix).get(base).copied()
 }

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use rbuild_graph::{CopyAction, ExecMountKind, ExecOp, FileAction, FileOp, Op, Vertex, VertexId};
 use rbuild_layer::{FileView, LayerId, LayerStore};
 use rbuild_oci::Digest;
-use rbuild_progress::CancelToken;
 use rbuild_sandbox::Nursery;
-use rbuild_solver::{OpContext, Worker};
-use rbuild_source::{LocalContext, Selection};
+use rbuild_solver::{OpContext, Supplied, Worker};
+use rbuild_source::{
+    GitSource, HttpSource, Keyring, LocalContext, RemoteContext, RemoteLimits, Selection,
+};
 use rbuild_store::{Lease, Store};
 
-use crate::mount::SecretSource;
+use crate::mount::{SecretSource, secret_bytes};
 use crate::{Ahead, Error, LayerUse, MadeAs, Output, Result};
 
 /// First bytes of what several selections of one input are digested to.
@@ -44,6 +45,12 @@ pub struct WorkerParts {
     pub images: BTreeMap<Digest, Vec<LayerId>>,
     /// The local directories that the graph names.
     pub locals: BTreeMap<String, LocalContext>,
+    /// Fetches files behind URLs.
+    pub http: HttpSource,
+    /// Fetches trees of git repositories.
+    pub git: GitSource,
+    /// What an archive may unpack to at most.
+    pub limits: RemoteLimits,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
     /// Agent sockets by id.
@@ -66,6 +73,9 @@ pub struct LocalWorker {
     pub(crate) layers: LayerStore,
     images: BTreeMap<Digest, Vec<LayerId>>,
     locals: BTreeMap<String, LocalContext>,
+    http: HttpSource,
+    git: GitSource,
+    pub(crate) limits: RemoteLimits,
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     pub(crate) agents: BTreeMap<String, PathBuf>,
     pub(crate) nursery: Arc<dyn StartNursery>,
@@ -93,6 +103,9 @@ impl LocalWorker {
             layers: parts.layers,
             images: parts.images,
             locals: parts.locals,
+            http: parts.http,
+            git: parts.git,
+            limits: parts.limits,
             secrets: parts.secrets,
             agents: parts.agents,
             nursery: parts.nursery,
@@ -130,14 +143,22 @@ impl LocalWorker {
     }
 
     /// What an input looks like to those who read files of it.
-    pub(crate) fn view_of(
-        &self,
-        input: &Output,
-        cancel: &CancelToken,
-    ) -> Result<Box<dyn FileView>> {
+    pub(crate) fn view_of(&self, input: &Output, cx: &OpContext<'_>) -> Result<Box<dyn FileView>> {
         match input {
             Output::Local(local) => Ok(Box::new(local.clone())),
-            Output::Layers(stack) => Ok(Box::new(self.layers.view(stack, cancel)?)),
+            Output::Layers(stack) => Ok(Box::new(self.layers.view(stack, cx.cancel)?)),
+            Output::Web(file) => Ok(Box::new(file.ready(&self.remote(cx))?)),
+        }
+    }
+
+    /// What fetching for a step may use.
+    fn remote<'c>(&'c self, cx: &'c OpContext<'c>) -> RemoteContext<'c> {
+        RemoteContext {
+            keyring: self,
+            lease: &self.lease,
+            sink: cx.sink,
+            vertex: &cx.key,
+            cancel: cx.cancel,
         }
     }
 
@@ -151,7 +172,7 @@ impl LocalWorker {
         if let Some(known) = self.memo().get(&name) {
             return Ok(Arc::clone(known));
         }
-        let view = self.view_of(source.input, cx.cancel)?;
+        let view = self.view_of(source.input, cx)?;
         let selected = rbuild_source::select(view.as_ref(), source.action, cx.cancel);
         let selection = match (selected, source.input) {
             (Err(e), Output::Local(local)) => return Err(explain(e, local).into()),
@@ -191,7 +212,7 @@ impl LocalWorker {
                 input: from,
             };
             let selection = self.selection(&source, cx)?;
-            let view = self.view_of(from, cx.cancel)?;
+            let view = self.view_of(from, cx)?;
             digests.push(rbuild_source::content_of(
                 view.as_ref(),
                 &selection,
@@ -220,7 +241,7 @@ impl LocalWorker {
                 } if *at == input => source,
                 _ => continue,
             };
-            let view = self.view_of(from, cx.cancel)?;
+            let view = self.view_of(from, cx)?;
             let digest = rbuild_source::tree_content(view.as_ref(), source, cx.cancel);
             digests.push(match (digest, from) {
                 (Err(e), Output::Local(local)) => return Err(explain(e, local).into()),
@@ -228,6 +249,16 @@ impl LocalWorker {
             });
         }
         Ok(digests)
+    }
+}
+
+impl Keyring for LocalWorker {
+    fn secret(&self, id: &str) -> Option<Vec<u8>> {
+        secret_bytes(&self.secrets, id)
+    }
+
+    fn agent(&self, id: &str) -> Option<PathBuf> {
+        self.agents.get(id).cloned()
     }
 }
 
@@ -253,10 +284,14 @@ impl Worker for LocalWorker {
         inputs: &[Output],
         cx: &OpContext<'_>,
     ) -> Result<Option<Digest>> {
+        // It counts by its whole content, which is its identity: nothing is to be selected there.
+        if let Some(Output::Web(_)) = inputs.get(input) {
+            return Ok(None);
+        }
         let digests = match &vertex.op {
             Op::File(op) => self.file_content((op, vertex), input, inputs, cx)?,
             Op::Exec(op) => self.mount_content(op, input, inputs, cx)?,
-            Op::Image(_) | Op::Local(_) => return Ok(None),
+            _ => return Ok(None),
         };
         let mut bytes = CONTENT_VERSION.to_vec();
         for digest in digests {
@@ -266,29 +301,46 @@ impl Worker for LocalWorker {
         Ok(Some(Digest::sha256_of(&bytes)))
     }
 
-    fn source_key(&self, vertex: &Vertex) -> Option<Digest> {
-        match &vertex.op {
-            Op::Image(image) => {
-                let text = format!("image {} {}", image.manifest, image.platform);
-                Some(Digest::sha256_of(text.as_bytes()))
-            }
-            _ => None,
-        }
-    }
-
-    fn run(&self, vertex: &Vertex, inputs: &[Output], cx: &OpContext<'_>) -> Result<Output> {
+    fn supply(&self, vertex: &Vertex, cx: &OpContext<'_>) -> Result<Supplied<Output>> {
         match &vertex.op {
             Op::Image(image) => {
                 let layers = self.images.get(&image.manifest).ok_or(Error::Input)?;
                 for layer in layers {
                     self.layers.hold(layer, &self.lease)?;
                 }
-                Ok(Output::Layers(layers.as_slice().into()))
+                let text = format!("image {} {}", image.manifest, image.platform);
+                Ok(Supplied {
+                    output: Output::Layers(layers.as_slice().into()),
+                    key: Some(Digest::sha256_of(text.as_bytes())),
+                })
             }
             Op::Local(local) => {
                 let found = self.locals.get(&local.name).ok_or(Error::Input)?;
-                Ok(Output::Local(found.clone()))
+                Ok(Supplied {
+                    output: Output::Local(found.clone()),
+                    key: None,
+                })
             }
+            Op::Http(http) => {
+                let (file, key) = self.http.supply(http, &self.remote(cx))?;
+                Ok(Supplied {
+                    output: Output::Web(file),
+                    key: Some(key),
+                })
+            }
+            Op::Git(git) => {
+                let tree = self.git.supply(git, &self.remote(cx))?;
+                Ok(Supplied {
+                    output: Output::Layers([tree.layer].as_slice().into()),
+                    key: Some(tree.key),
+                })
+            }
+            Op::File(_) | Op::Exec(_) => Err(Error::Input),
+        }
+    }
+
+    fn run(&self, vertex: &Vertex, inputs: &[Output], cx: &OpContext<'_>) -> Result<Output> {
+        match &vertex.op {
             Op::File(op) => {
                 self.begin_ahead();
                 let layer = self.file_op((op, vertex), inputs, cx)?;
@@ -301,6 +353,7 @@ impl Worker for LocalWorker {
                 self.note_ahead(vertex, layer);
                 Ok(Output::with(base(op.base, inputs), layer))
             }
+            _ => Err(Error::Input),
         }
     }
 
@@ -313,7 +366,7 @@ impl Worker for LocalWorker {
         let at = match &vertex.op {
             Op::File(op) => op.base,
             Op::Exec(op) => op.base,
-            Op::Image(_) | Op::Local(_) => return Ok(None),
+            _ => return Ok(None),
         };
         let Some(layer) = std::str::from_utf8(saved).ok().and_then(|s| s.parse().ok()) else {
             return Ok(None);

@@ -19,7 +19,8 @@ use super::value::{
 /// Options of `rbuild build`.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// Directory with the files of the build, or `-` for a Dockerfile on standard input
+    /// Directory with the files of the build, address of a git repository or an archive, or `-` for an
+    /// archive or a Dockerfile on standard input
     #[arg(value_name = "PATH", value_parser = value::context)]
     pub context: Context,
 
@@ -57,7 +58,7 @@ pub struct BuildArgs {
     #[arg(long = "label", value_name = "NAME=VALUE", help_heading = "Dockerfile")]
     pub labels: Vec<Pair>,
 
-    /// Directory, image or layout that a name in FROM or --from stands for; repeatable
+    /// Directory, address, image or layout that a name in FROM or --from stands for; repeatable
     #[arg(
         long = "build-context",
         value_name = "NAME=PLACE",

@@ -1,7 +1,7 @@
 //! Values of single options.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rbuild::oci::{Digest, Platform, Reference};
@@ -40,20 +40,22 @@ pub enum Context {
     Directory(PathBuf),
     /// Standard input.
     Stdin,
+    /// An address: a git repository or a URL.
+    Remote(String),
 }
 
 /// Reads a build context.
 pub fn context(text: &str) -> Result<Context, String> {
-    const REMOTE: [&str; 5] = ["http://", "https://", "git://", "git@", "ssh://"];
-    if REMOTE.iter().any(|start| text.starts_with(start)) {
-        return Err(
-            "a context in the network is not supported; fetch it and name a directory".to_owned(),
-        );
+    // What is there is meant, whatever it looks like.
+    if text != "-" && Path::new(text).is_dir() {
+        return Ok(Context::Directory(text.into()));
     }
-    Ok(match text {
-        "-" => Context::Stdin,
-        path => Context::Directory(path.into()),
-    })
+    match rbuild::is_remote_context(text) {
+        Some(Err(message)) => Err(message),
+        Some(Ok(())) => Ok(Context::Remote(text.to_owned())),
+        None if text == "-" => Ok(Context::Stdin),
+        None => Ok(Context::Directory(text.into())),
+    }
 }
 
 /// Reads an image name.
@@ -169,7 +171,8 @@ pub struct NamedContextArg {
     pub place: NamedContextInput,
 }
 
-/// Reads `NAME=PATH`, `NAME=docker-image://REFERENCE` or `NAME=oci-layout://PATH[:TAG|@DIGEST]`.
+/// Reads `NAME=PATH`, `NAME=URL`, `NAME=docker-image://REFERENCE` or
+/// `NAME=oci-layout://PATH[:TAG|@DIGEST]`.
 pub fn named_context(text: &str) -> Result<NamedContextArg, String> {
     let (name, place) = text
         .split_once('=')
@@ -180,10 +183,14 @@ pub fn named_context(text: &str) -> Result<NamedContextArg, String> {
         NamedContextInput::Image(image.to_owned())
     } else if let Some(layout) = place.strip_prefix("oci-layout://") {
         layout_place(layout)?
-    } else if let Context::Directory(dir) = context(place)? {
-        NamedContextInput::Directory(dir)
     } else {
-        return Err(format!("named context {name} cannot be standard input"));
+        match context(place)? {
+            Context::Directory(dir) => NamedContextInput::Directory(dir),
+            Context::Remote(address) => NamedContextInput::Remote(address),
+            Context::Stdin => {
+                return Err(format!("named context {name} cannot be standard input"));
+            }
+        }
     };
     Ok(NamedContextArg {
         name: name.to_owned(),

@@ -2,14 +2,17 @@
 //! sense together.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rbuild::oci::Platform;
 use rbuild::{
-    Annotation, BuildRequest, ContextInput, DockerfileInput, Entitlements, Export, ExportSpec,
-    NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
+    Annotation, ArchiveInput, BuildRequest, ContextInput, DockerfileInput, Entitlements, Export,
+    ExportSpec, NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
 };
 
 use super::proxy::proxies;
@@ -25,9 +28,8 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 const PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
 /// Most bytes taken from standard input: far above any Dockerfile.
 const STDIN_LIMIT: u64 = 16 << 20;
-/// What is said to an archive.
-const ARCHIVE: &str =
-    "an archive on standard input is not supported; unpack it and name the directory";
+/// Bytes that tell an archive from a Dockerfile.
+const HEAD: u64 = 1024;
 
 /// Returns what the options ask for.
 pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
@@ -78,37 +80,62 @@ fn sources(
     file: Option<&Path>,
 ) -> Result<(ContextInput, DockerfileInput), CommandError> {
     let from_stdin = file.is_some_and(|file| file == Path::new("-"));
-    match (context, file) {
-        (Context::Stdin, _) if from_stdin => Err(CommandError::Usage(
-            "context and Dockerfile cannot both be standard input".to_owned(),
-        )),
-        // With -f the input can only be an archive.
-        (Context::Stdin, Some(_)) => Err(CommandError::Usage(ARCHIVE.to_owned())),
-        (Context::Stdin, None) => match stdin()? {
-            bytes if is_archive(&bytes) => Err(CommandError::Usage(ARCHIVE.to_owned())),
-            bytes => Ok((ContextInput::Empty, DockerfileInput::Text(bytes))),
-        },
-        (Context::Directory(dir), None) => {
-            Ok((ContextInput::Directory(dir), DockerfileInput::Default))
+    let dockerfile = match file {
+        Some(_) if from_stdin && context == Context::Stdin => {
+            return Err(CommandError::Usage(
+                "context and Dockerfile cannot both be standard input".to_owned(),
+            ));
         }
-        (Context::Directory(dir), Some(_)) if from_stdin => Ok((
-            ContextInput::Directory(dir),
-            DockerfileInput::Text(stdin()?),
-        )),
-        (Context::Directory(dir), Some(file)) => Ok((
-            ContextInput::Directory(dir),
-            DockerfileInput::File(file.to_owned()),
-        )),
+        Some(_) if from_stdin => DockerfileInput::Text(text(Vec::new())?),
+        Some(file) => DockerfileInput::File(file.to_owned()),
+        None => DockerfileInput::Default,
+    };
+    match context {
+        Context::Directory(dir) => Ok((ContextInput::Directory(dir), dockerfile)),
+        Context::Remote(address) => Ok((ContextInput::Remote(address), dockerfile)),
+        Context::Stdin => {
+            let mut input = stdin()?;
+            let mut head = Vec::new();
+            (&mut input)
+                .take(HEAD)
+                .read_to_end(&mut head)
+                .map_err(unreadable)?;
+            if is_archive(&head) {
+                let archive = ArchiveInput {
+                    head: head.into(),
+                    rest: Arc::new(input),
+                };
+                return Ok((ContextInput::Archive(archive), dockerfile));
+            }
+            if file.is_some() {
+                return Err(CommandError::Usage(
+                    "with --file standard input must be an archive, and it is none".to_owned(),
+                ));
+            }
+            Ok((ContextInput::Empty, DockerfileInput::Text(text(head)?)))
+        }
     }
 }
 
-fn stdin() -> Result<Vec<u8>, CommandError> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
+/// Standard input without a buffer, so that nothing of it is lost between two readers.
+fn stdin() -> Result<File, CommandError> {
+    let own = std::io::stdin().as_fd().try_clone_to_owned();
+    own.map(File::from).map_err(unreadable)
+}
+
+fn unreadable(error: std::io::Error) -> CommandError {
+    anyhow::Error::from(error)
+        .context("read standard input")
+        .into()
+}
+
+/// What is on standard input behind `head`, as a whole.
+fn text(head: Vec<u8>) -> Result<Vec<u8>, CommandError> {
+    let mut bytes = head;
+    stdin()?
         .take(STDIN_LIMIT + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| anyhow::Error::from(error).context("read standard input"))?;
+        .map_err(unreadable)?;
     if bytes.len() as u64 > STDIN_LIMIT {
         return Err(CommandError::Usage(
             "standard input is larger than 16 MiB".to_owned(),
@@ -117,7 +144,7 @@ fn stdin() -> Result<Vec<u8>, CommandError> {
     Ok(bytes)
 }
 
-/// Tells an archive from a Dockerfile by its first bytes: tar, gzip, bzip2, xz or zstd.
+/// Tells an archive from a Dockerfile by its first bytes: gzip, bzip2, xz, zstd or tar.
 fn is_archive(bytes: &[u8]) -> bool {
     const MAGIC: [&[u8]; 4] = [
         b"\x1f\x8b\x08",
@@ -125,7 +152,28 @@ fn is_archive(bytes: &[u8]) -> bool {
         b"\xfd7zXZ\x00",
         b"\x28\xb5\x2f\xfd",
     ];
-    MAGIC.iter().any(|magic| bytes.starts_with(magic)) || bytes.get(257..262) == Some(b"ustar")
+    MAGIC.iter().any(|magic| bytes.starts_with(magic)) || is_tar(bytes)
+}
+
+/// Whether a tar header begins here: old ones have no magic, but all have a checksum.
+fn is_tar(bytes: &[u8]) -> bool {
+    const SUM: std::ops::Range<usize> = 148..156;
+    let Some(header) = bytes.get(..512) else {
+        return false;
+    };
+    let stated = String::from_utf8_lossy(&header[SUM]);
+    let stated = stated.trim_matches([' ', '\0']);
+    let found: u32 = (0..)
+        .zip(header)
+        .map(|(at, byte)| {
+            if SUM.contains(&at) {
+                32
+            } else {
+                u32::from(*byte)
+            }
+        })
+        .sum();
+    u32::from_str_radix(stated, 8).is_ok_and(|stated| stated == found)
 }
 
 /// What the command line says, else what Docker's variable says.
@@ -254,7 +302,10 @@ mod tests {
     fn archives_are_told_from_dockerfiles() {
         assert!(is_archive(b"\x1f\x8b\x08\x00"));
         let mut tar = vec![0; 512];
-        tar[257..262].copy_from_slice(b"ustar");
+        tar[0] = b'a';
+        assert!(!is_archive(&tar));
+        let sum = format!("{:06o}\0 ", 8 * 32 + u32::from(b'a'));
+        tar[148..156].copy_from_slice(sum.as_bytes());
         assert!(is_archive(&tar));
         assert!(!is_archive(b"FROM scratch\n"));
         assert!(!is_archive(b""));

@@ -5,6 +5,7 @@ use rbuild_dockerfile::Word;
 use crate::Code;
 use crate::lower::StageCx;
 use crate::path;
+use crate::remote::Remote;
 use crate::stage::Command;
 
 /// Warns of each source that is left out.
@@ -21,7 +22,9 @@ pub(crate) fn check(
     if ignored.has_exceptions() {
         return;
     }
-    for (source, word) in sources.iter().zip(words) {
+    let in_context = |source: &String| Remote::parse(source).is_none();
+    let sources = sources.iter().zip(words);
+    for (source, word) in sources.filter(|(source, _)| in_context(source)) {
         let source = match path::clean(source) {
             dot if dot.is_empty() => ".".to_owned(),
             source => source,

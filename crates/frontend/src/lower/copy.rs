@@ -2,13 +2,17 @@
 
 use rbuild_dockerfile::instruction::{AddInstruction, CopyInstruction, SourcesAndDest};
 use rbuild_dockerfile::{InlineFile, Word};
-use rbuild_graph::{Chmod, CopyAction, FileAction, FileOp, Op, Owner, WriteAction};
+use rbuild_graph::{
+    Chmod, CopyAction, FileAction, FileOp, GitOp, HttpOp, Op, Owner, VertexIx, WriteAction,
+};
 
 use super::Outcome;
 use super::chmod::parse_chmod;
 use super::owner::parse_owner;
-use super::remote::{Remote, remote};
+use super::remote;
 use super::stage::{Files, Inputs, StageCx};
+use crate::build::Tag;
+use crate::remote::{Remote, file_checksum, file_op, shown};
 use crate::stage::{Command, Source};
 use crate::{Code, Diagnostic, lint, path};
 
@@ -24,7 +28,17 @@ struct Transfer<'i> {
     excludes: &'i [Word],
     link: bool,
     parents: bool,
+    /// Whether archives among paths are unpacked.
     unpack: bool,
+    /// Whether archives that were fetched are unpacked.
+    unpack_fetched: bool,
+}
+
+/// Where an instruction takes files from: neighbouring paths together, in the order as written.
+enum Piece {
+    Paths(Vec<String>),
+    File(HttpOp),
+    Git(GitOp),
 }
 
 /// The same with all variables expanded.
@@ -50,6 +64,7 @@ pub(super) fn copy(
         link: copy.link,
         parents: copy.parents,
         unpack: false,
+        unpack_fetched: false,
     };
     let expanded = expand(stage, command, &transfer)?;
     let files = copied_files(stage, command, copy)?;
@@ -61,9 +76,9 @@ pub(super) fn copy(
         );
     }
     for source in &expanded.sources {
-        let message = match remote(source) {
-            Some(Remote::Git) => "source can't be a git ref for COPY",
-            Some(Remote::Http) => "source can't be a URL for COPY",
+        let message = match Remote::parse(source) {
+            Some(Ok(Remote::Git(_)) | Err(_)) => "source can't be a git ref for COPY",
+            Some(Ok(Remote::Http(_))) => "source can't be a URL for COPY",
             None => continue,
         };
         return Err(Diagnostic::error(
@@ -72,7 +87,11 @@ pub(super) fn copy(
             message,
         ));
     }
-    lower(stage, command, &transfer, expanded, files)
+    let pieces = match expanded.sources.is_empty() {
+        true => Vec::new(),
+        false => vec![Piece::Paths(expanded.sources.clone())],
+    };
+    lower(stage, command, &transfer, (&expanded, pieces), files)
 }
 
 fn copied_files(
@@ -112,39 +131,58 @@ pub(super) fn add(
         link: add.link,
         parents: false,
         unpack: add.unpack.unwrap_or(true),
+        unpack_fetched: add.unpack.unwrap_or(false),
     };
     let expanded = expand(stage, command, &transfer)?;
-    let invalid = |message| Diagnostic::error(Code::InvalidSource, command.span, message);
+    let invalid = |message: String| Diagnostic::error(Code::InvalidSource, command.span, message);
     let checksum = match &add.checksum {
         Some(word) => stage.expand(word, command)?,
         None => String::new(),
     };
     if !checksum.is_empty() && expanded.sources.len() != 1 {
-        return Err(invalid("checksum can't be specified for multiple sources"));
+        let message = "checksum can't be specified for multiple sources";
+        return Err(invalid(message.to_owned()));
     }
-    for source in &expanded.sources {
-        let what = match remote(source) {
-            Some(Remote::Git) => "ADD from a git repository",
-            Some(Remote::Http) => "ADD from a URL",
-            None => continue,
-        };
-        let message = format!("not supported yet by this version: {what}");
-        let error = Diagnostic::error(Code::Unsupported, command.span, message);
-        return Err(error.with_help("Fetch it beforehand, or in a RUN with a pinned checksum."));
-    }
-    if !checksum.is_empty() {
-        return Err(invalid("checksum requires HTTP(S) or Git sources"));
+    let pieces = pieces(&expanded.sources, add.keep_git_dir, &checksum).map_err(invalid)?;
+    let has_paths = pieces.iter().any(|piece| matches!(piece, Piece::Paths(_)));
+    if !checksum.is_empty() && has_paths {
+        return Err(invalid(
+            "checksum requires HTTP(S) or Git sources".to_owned(),
+        ));
     }
     lint::ignored::check(
         stage,
         command,
         ("Add", &expanded.sources, &add.files.sources),
     );
-    let files = match expanded.sources.is_empty() {
-        true => None,
-        false => stage.files(None, command).ok(),
+    let files = match has_paths {
+        true => stage.files(None, command).ok(),
+        false => None,
     };
-    lower(stage, command, &transfer, expanded, files)
+    lower(stage, command, &transfer, (&expanded, pieces), files)
+}
+
+/// Sorts the sources of an ADD by what they are.
+fn pieces(
+    sources: &[String],
+    keep_git_dir: Option<bool>,
+    checksum: &str,
+) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    for source in sources {
+        match Remote::parse(source).transpose()? {
+            Some(Remote::Git(git)) => pieces.push(Piece::Git(git.into_op(keep_git_dir, checksum)?)),
+            Some(Remote::Http(url)) => {
+                let wanted = (!checksum.is_empty()).then(|| file_checksum(checksum));
+                pieces.push(Piece::File(file_op(&url, wanted.transpose()?)));
+            }
+            None => match pieces.last_mut() {
+                Some(Piece::Paths(paths)) => paths.push(source.clone()),
+                _ => pieces.push(Piece::Paths(vec![source.clone()])),
+            },
+        }
+    }
+    Ok(pieces)
 }
 
 fn expand(
@@ -192,7 +230,7 @@ fn lower(
     stage: &mut StageCx<'_, '_>,
     command: &Command<'_>,
     transfer: &Transfer<'_>,
-    expanded: Expanded,
+    (expanded, pieces): (&Expanded, Vec<Piece>),
     files: Option<Files>,
 ) -> Outcome {
     let chmod = parse_chmod(&expanded.chmod)
@@ -210,9 +248,12 @@ fn lower(
     let mut inputs = Inputs::default();
     let base = stage.root_input(&mut inputs);
     let mut actions = Vec::new();
-    if let Some(files) = files {
-        let from = (inputs.position(files.vertex), files);
-        let copy = copy_action(stage, transfer, &expanded, from, (&owner, &chmod));
+    for piece in pieces {
+        let Some((vertex, taken)) = taken(stage, command, transfer, piece, files) else {
+            continue;
+        };
+        let input = inputs.position(vertex);
+        let copy = copy_action(stage, transfer, expanded, (input, taken), (&owner, &chmod));
         actions.push(FileAction::Copy(copy));
     }
     for (name, data) in &expanded.contents {
@@ -238,24 +279,73 @@ fn lower(
     if stage.ignores_cache() {
         stage.build.ignore_cache(vertex);
     }
-    stage.state.commit(created_by(transfer, &expanded), vertex);
+    stage.state.commit(created_by(transfer, expanded), vertex);
     Ok(())
+}
+
+/// What is taken of an input.
+struct Taken {
+    sources: Vec<String>,
+    unpack: bool,
+    local: bool,
+}
+
+/// The vertex that a piece comes from, made if need be, and what is taken of it.
+fn taken(
+    stage: &mut StageCx<'_, '_>,
+    command: &Command<'_>,
+    transfer: &Transfer<'_>,
+    piece: Piece,
+    files: Option<Files>,
+) -> Option<(VertexIx, Taken)> {
+    let source = |text: &String| match transfer.parents {
+        true => parents_source(text),
+        false => path::absolute(text),
+    };
+    Some(match piece {
+        Piece::Paths(paths) => {
+            let files = files?;
+            let taken = Taken {
+                sources: paths.iter().map(source).collect(),
+                unpack: transfer.unpack,
+                local: files.local,
+            };
+            (files.vertex, taken)
+        }
+        Piece::File(op) => {
+            let taken = Taken {
+                sources: vec![remote::file_source(&op)],
+                unpack: transfer.unpack_fetched,
+                local: false,
+            };
+            (remote::file(op, command.span, stage.build), taken)
+        }
+        Piece::Git(op) => {
+            let tag = Tag {
+                name: shown(&op.remote),
+                span: command.span,
+                stage: None,
+            };
+            let taken = Taken {
+                sources: vec!["/".to_owned()],
+                unpack: false,
+                local: false,
+            };
+            (stage.build.add(Op::Git(op), Vec::new(), tag), taken)
+        }
+    })
 }
 
 fn copy_action(
     stage: &StageCx<'_, '_>,
     transfer: &Transfer<'_>,
     expanded: &Expanded,
-    (input, files): (usize, Files),
+    (input, taken): (usize, Taken),
     (owner, chmod): (&Option<Owner>, &Option<Chmod>),
 ) -> CopyAction {
-    let source = |text: &String| match transfer.parents {
-        true => parents_source(text),
-        false => path::absolute(text),
-    };
     CopyAction {
         input,
-        sources: expanded.sources.iter().map(source).collect(),
+        sources: taken.sources,
         dest: path::join(&stage.state.workdir(), &expanded.dest),
         dest_is_dir: transfer.parents || path::names_directory(&expanded.dest),
         owner: owner.clone(),
@@ -266,8 +356,8 @@ fn copy_action(
             .map(|word| word.text.clone())
             .collect(),
         parents: transfer.parents,
-        unpack: transfer.unpack,
-        local: files.local,
+        unpack: taken.unpack,
+        local: taken.local,
     }
 }
 

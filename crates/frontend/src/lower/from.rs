@@ -4,6 +4,7 @@ use rbuild_dockerfile::Span;
 use rbuild_graph::{CopyAction, FileAction, FileOp, ImageOp, Op, VertexIx};
 use rbuild_oci::{ImageConfig, Platform};
 
+use super::remote;
 use super::stage::{Done, LastOf, Round, StageCx};
 use crate::build::{Build, Tag};
 use crate::need::{ImageAnswer, ImagePlace};
@@ -38,6 +39,12 @@ pub(crate) fn start<'a, 'b>(
         Base::Local(context) => {
             let mut state = StageState::scratch(round.platform);
             state.root = Root::Directory(local(context, stage.span, build));
+            state
+        }
+        Base::Remote(context, tree) => {
+            let mut state = StageState::scratch(round.platform);
+            let label = format!("context {context}");
+            state.root = Root::Layers(remote::tree(tree, (&label, stage.span), build));
             state
         }
         Base::Image(base) => match round.known.images.get(&base.question) {
@@ -237,6 +244,10 @@ pub(crate) fn outside(round: &Round<'_>, index: usize, build: &mut Build) -> Roo
     let outside = &round.outline.table.outside[index];
     let base = match &outside.base {
         Base::Local(context) => return Root::Directory(local(context, outside.span, build)),
+        Base::Remote(context, tree) => {
+            let label = format!("context {context}");
+            return Root::Layers(remote::tree(tree, (&label, outside.span), build));
+        }
         Base::Image(base) => base,
         Base::Scratch | Base::Stage(_) => return Root::Empty,
     };

@@ -25,6 +25,8 @@ mod user;
 mod volume;
 mod workdir;
 
+pub use self::remote::context_graph;
+
 use rbuild_dockerfile::{Dockerfile, InstructionKind};
 use rbuild_oci::Platform;
 

@@ -155,7 +155,7 @@ impl<'a> FromReader<'a, '_> {
         };
         let instructions = &self.dockerfile.stages[index].instructions;
         let own = instructions.iter().filter(|i| counted(&i.kind)).count();
-        own + usize::from(matches!(base, Base::Image(_) | Base::Local(_)))
+        own + usize::from(!matches!(base, Base::Scratch | Base::Stage(_)))
     }
 
     /// The platform of a stage, and the variables that it comes from.
@@ -312,7 +312,7 @@ fn triggers(table: &Table<'_>, index: usize, known: &Known) -> Option<Vec<String
         return None;
     }
     match &stage.base {
-        Base::Scratch | Base::Local(_) => Some(Vec::new()),
+        Base::Scratch | Base::Local(_) | Base::Remote(..) => Some(Vec::new()),
         Base::Image(base) => image_triggers(base, known),
         Base::Stage(parent) => {
             let parent = &table.stages[*parent];

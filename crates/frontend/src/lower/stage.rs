@@ -8,6 +8,7 @@ use rbuild_graph::VertexIx;
 use rbuild_oci::Platform;
 
 use super::outline::Outline;
+use super::remote;
 use crate::build::{Build, Tag};
 use crate::expand::{Expanded, Lexer, expand, unset_names};
 use crate::scope::{NON_ENV_ARGS, Scope, expansion_error};
@@ -288,7 +289,7 @@ impl StageCx<'_, '_> {
         command: &Command<'_>,
     ) -> Result<Files, String> {
         let root = match source {
-            None => Root::Directory(self.context(command.span)),
+            None => self.context(command.span),
             Some(Source::Outside(index)) => self
                 .done
                 .outside
@@ -316,13 +317,17 @@ impl StageCx<'_, '_> {
         })
     }
 
-    fn context(&mut self, span: Span) -> VertexIx {
+    fn context(&mut self, span: Span) -> Root {
+        if let Some(tree) = &self.round.request.context {
+            let label = ("internal", span);
+            return Root::Layers(remote::tree(tree, label, self.build));
+        }
         let tag = Tag {
             name: "[internal] load build context".to_owned(),
             span,
             stage: None,
         };
-        self.build.add_local("context", tag)
+        Root::Directory(self.build.add_local("context", tag))
     }
 
     /// Warns when an earlier instruction is made useless by this one, and remembers this one.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use rbuild_graph::{
-    CopyAction, ExecMount, ExecMountKind, ExecOp, FileAction, FileOp, Graph, GraphBuilder, ImageOp,
-    ImageOrigin, LocalOp, NetworkMode, Op, SecurityMode, VertexIx,
+    CopyAction, ExecMount, ExecMountKind, ExecOp, FileAction, FileOp, Graph, GraphBuilder, HttpOp,
+    ImageOp, ImageOrigin, LocalOp, NetworkMode, Op, SecurityMode, VertexIx,
 };
 use rbuild_oci::{Digest, Platform};
 use rbuild_progress::{CancelToken, CollectSink, Event, VertexUpdate};
@@ -37,6 +37,16 @@ impl Build {
             name: "context".to_owned(),
         });
         self.add("context", op, vec![])
+    }
+
+    /// A file in the network.
+    pub fn http(&mut self, name: &str) -> VertexIx {
+        let op = Op::Http(HttpOp {
+            url: Some(format!("https://host/{name}")),
+            name: name.to_owned(),
+            checksum: None,
+        });
+        self.add(name, op, vec![])
     }
 
     /// A process called `label` that writes `text` to `path`, and appends what it reads.

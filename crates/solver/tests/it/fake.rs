@@ -8,7 +8,7 @@ use std::thread::{self, ThreadId};
 use rbuild_graph::{ExecMountKind, ExecOp, FileAction, FileOp, Op, Vertex};
 use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
-use rbuild_solver::{CacheError, CacheIndex, CacheKey, KeyInputs, OpContext, Worker};
+use rbuild_solver::{CacheError, CacheIndex, CacheKey, KeyInputs, OpContext, Supplied, Worker};
 
 /// Path to text.
 pub type Files = BTreeMap<String, String>;
@@ -78,7 +78,7 @@ pub fn base_of(op: &Op) -> Option<usize> {
     match op {
         Op::Exec(exec) => exec.base,
         Op::File(file) => file.base,
-        Op::Image(_) | Op::Local(_) => None,
+        _ => None,
     }
 }
 
@@ -89,7 +89,7 @@ fn label(op: &Op) -> String {
             FileAction::Copy(copy) => copy.dest.clone(),
             other => format!("{other:?}"),
         },
-        Op::Image(_) | Op::Local(_) => String::new(),
+        _ => String::new(),
     }
 }
 
@@ -111,7 +111,7 @@ fn selected(op: &Op, input: usize) -> Vec<&str> {
                 _ => None,
             })
             .collect(),
-        Op::Image(_) | Op::Local(_) => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
@@ -170,21 +170,38 @@ impl Worker for Fake {
         Ok(Some(Digest::sha256_of(format!("{texts:?}").as_bytes())))
     }
 
-    fn source_key(&self, vertex: &Vertex) -> Option<Digest> {
-        match &vertex.op {
-            Op::Image(image) => Some(image.manifest.clone()),
-            _ => None,
-        }
+    fn supply(&self, vertex: &Vertex, cx: &OpContext<'_>) -> Result<Supplied<Value>, Refused> {
+        self.note_thread();
+        let (layer, key) = match &vertex.op {
+            Op::Image(image) => (
+                Files::from([("base".to_owned(), image.reference.clone())]),
+                Some(image.manifest.clone()),
+            ),
+            Op::Http(http) => {
+                if let Some(hook) = &self.hook {
+                    hook(&http.name, cx)?;
+                }
+                let content = Digest::sha256_of(http.name.as_bytes());
+                let file = (http.name.clone(), content.to_string());
+                (Files::from([file]), Some(content))
+            }
+            _ => (self.context.clone(), None),
+        };
+        let number = self.put(&layer);
+        let output = Value {
+            files: layer,
+            layer: number,
+        };
+        Ok(Supplied { output, key })
     }
 
     fn run(&self, vertex: &Vertex, inputs: &[Value], cx: &OpContext<'_>) -> Result<Value, Refused> {
         self.note_thread();
         let seen: Vec<&Files> = inputs.iter().map(|input| &input.files).collect();
         let layer = match &vertex.op {
-            Op::Image(image) => Files::from([("base".to_owned(), image.reference.clone())]),
-            Op::Local(_) => self.context.clone(),
             Op::Exec(exec) => exec_layer(exec, &seen),
             Op::File(file) => file_layer(file, &seen),
+            _ => return Err(Refused("a source is supplied, not run".to_owned())),
         };
         if matches!(vertex.op, Op::Exec(_) | Op::File(_)) {
             self.ran.lock().unwrap().push(label(&vertex.op));

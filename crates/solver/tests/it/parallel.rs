@@ -29,6 +29,35 @@ fn independent_vertices_overlap() {
 }
 
 #[test]
+fn sources_in_the_network_are_waited_for_at_the_same_time() {
+    let mut build = Build::default();
+    let image = build.image("a");
+    let mut top = image;
+    for n in 0..4 {
+        let name = format!("f{n}");
+        let file = build.http(&name);
+        top = build.copy((file, &name), top, &format!("/{n}"));
+    }
+    let barrier = Barrier::new(4);
+    let worker = Fake {
+        hook: Some(Box::new(move |label, _| {
+            if label.starts_with('f') {
+                barrier.wait();
+            }
+            Ok(())
+        })),
+        ..Fake::default()
+    };
+    let index = Index::default();
+    build.solve(&[top], &worker, &index).result.unwrap();
+    assert_eq!(worker.ran().len(), 4);
+    // Its content is its identity: the same content makes nothing again.
+    let again = Fake::over(&worker.shelf);
+    build.solve(&[top], &again, &index).result.unwrap();
+    assert_eq!(again.ran(), [""; 0]);
+}
+
+#[test]
 fn two_solves_over_one_index_run_each_step_once() {
     let (shelf, index) = (Arc::new(Shelf::default()), Index::default());
     let mut build = Build::default();

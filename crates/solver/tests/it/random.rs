@@ -75,6 +75,7 @@ fn model(graph: &Graph, context: &Files) -> BTreeMap<VertexIx, Files> {
         files.extend(match op {
             Op::Image(image) => Files::from([("base".to_owned(), image.reference.clone())]),
             Op::Local(_) => context.clone(),
+            Op::Http(_) | Op::Git(_) => Files::new(),
             Op::Exec(exec) => exec_layer(exec, &inputs),
             Op::File(file) => file_layer(file, &inputs),
         });

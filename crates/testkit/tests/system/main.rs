@@ -1,7 +1,10 @@
 //! The real program, started as a person would start it, in a directory and a store of its own.
 
+mod add_git;
+mod add_url;
 mod bad_input;
 mod context;
+mod context_elsewhere;
 mod first_image;
 mod host;
 mod interrupt;

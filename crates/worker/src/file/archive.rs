@@ -61,14 +61,18 @@ pub(super) fn read(from: &From<'_>, file: &[u8]) -> Result<Option<Unpacked>> {
         from.cancel.check()?;
         let extent = match entry.kind {
             TarKind::File { .. } => {
-                let extent =
-                    keep_body(&mut archive, &staged, end).map_err(|e| damaged(e.to_string()))?;
+                let extent = keep_body(&mut archive, &staged, (end, from.limits.unpacked_bytes))
+                    .map_err(|e| damaged(e.to_string()))?;
                 end += extent.size;
                 Some(extent)
             }
             _ => None,
         };
         entries.push((entry, extent));
+        if entries.len() as u64 > from.limits.entries {
+            let limit = from.limits.entries;
+            return Err(damaged(format!("it has more than {limit} entries")));
+        }
         next = match archive.next() {
             Err(rbuild_layer::Error::Cancelled) => return Err(Error::Cancelled),
             other => other.map_err(|e| damaged(e.to_string()))?,
@@ -84,7 +88,7 @@ pub(super) fn read(from: &From<'_>, file: &[u8]) -> Result<Option<Unpacked>> {
 fn keep_body(
     archive: &mut Archive<Box<dyn Read + Send>>,
     staged: &StagedFile,
-    start: u64,
+    (start, limit): (u64, u64),
 ) -> io::Result<Extent> {
     let mut out = staged.file();
     let mut hasher = blake3::Hasher::new();
@@ -98,6 +102,10 @@ fn keep_body(
         hasher.update(bytes);
         out.write_all(bytes)?;
         size += bytes.len() as u64;
+        if start.saturating_add(size) > limit {
+            let text = format!("it unpacks to more than {limit} bytes");
+            return Err(io::Error::other(text));
+        }
     }
     Ok(Extent {
         start,

@@ -3,7 +3,7 @@
 use rbuild_graph::CopyAction;
 use rbuild_layer::{FileView, Node, NodeKind, path};
 use rbuild_progress::CancelToken;
-use rbuild_source::{Item, Role, Root, Selection};
+use rbuild_source::{Item, RemoteLimits, Role, Root, Selection};
 
 use super::archive::{self, Unpacked};
 use super::draft::{Body, Draft};
@@ -16,6 +16,8 @@ pub(crate) struct From<'a> {
     pub view: &'a dyn FileView,
     /// Store in which archives are unpacked to.
     pub store: &'a rbuild_store::Store,
+    /// What an archive may unpack to at most.
+    pub limits: RemoteLimits,
     /// Stops the walk.
     pub cancel: &'a CancelToken,
 }

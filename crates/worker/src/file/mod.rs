@@ -72,10 +72,11 @@ impl LocalWorker {
                         input,
                     };
                     let selection = self.selection(&source, cx)?;
-                    let source = self.view_of(input, cx.cancel)?;
+                    let source = self.view_of(input, cx)?;
                     let from = copy::From {
                         view: source.as_ref(),
                         store: &self.store,
+                        limits: self.limits,
                         cancel: cx.cancel,
                     };
                     copy::copy(&mut draft, &from, action, &selection, &style)?;

@@ -50,6 +50,7 @@ fn run_trees(base: &Tree, source: &Tree, action: &CopyAction) -> Result<String, 
     let from = From {
         view: source,
         store: &store,
+        limits: rbuild_source::RemoteLimits::default(),
         cancel: &cancel,
     };
     let mut draft = Draft::new(base);

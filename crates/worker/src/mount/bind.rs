@@ -29,6 +29,8 @@ impl LocalWorker {
                 let layer = self.bound_layer(local, source, cx)?;
                 (vec![layer], format!("/{BOUND}"))
             }
+            // The frontend mounts the layer that it was copied into.
+            Output::Web(_) => return Err(Error::Input),
         };
         let lowers = self.layers.lowers(&stack, cx.cancel)?;
         let upper = if mount.read_only {

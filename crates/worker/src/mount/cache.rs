@@ -36,7 +36,7 @@ impl LocalWorker {
         let first = match input.and_then(|at| inputs.get(at)) {
             None => None,
             Some(base) => {
-                let view = self.view_of(base, cx.cancel)?;
+                let view = self.view_of(base, cx)?;
                 let selection = select_path(view.as_ref(), source, cx.cancel)?;
                 Some((view, selection))
             }

@@ -1,0 +1,270 @@
+//! A build context that is no local directory: fetched, or read from a descriptor, before the
+//! Dockerfile in it can be read.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rbuild_frontend::{GitRef, Remote, RemoteTree, context_graph};
+use rbuild_graph::HttpOp;
+use rbuild_layer::{FileView, Follow, LayerId, NodeKind, resolve};
+use rbuild_oci::Digest;
+use rbuild_progress::{CancelToken, Sink, VertexKey};
+use rbuild_solver::{SolveError, SolveRequest, solve};
+use rbuild_source::RemoteContext;
+use rbuild_store::Lease;
+use rbuild_worker::{LocalWorker, StoreIndex};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::engine::Engine;
+use crate::step::announced;
+use crate::workers::{self, Given};
+use crate::{ArchiveInput, BuildError, BuildRequest, ContextInput, Result};
+
+/// What the file of a context is called that is fetched or handed over, as in BuildKit.
+const NAME: &str = "context";
+
+/// Files of a context, in layers.
+pub(crate) struct Elsewhere {
+    /// What the plan says about them, pinned to what was found.
+    pub tree: RemoteTree,
+    stack: Vec<LayerId>,
+}
+
+/// What fetching shares with the build.
+pub(crate) struct Fetching<'a> {
+    pub engine: &'a Engine,
+    pub request: &'a BuildRequest,
+    pub lease: &'a Arc<Lease>,
+    pub sink: &'a dyn Sink,
+    pub cancel: &'a CancelToken,
+}
+
+/// Brings the context of a request; `None` if it is a directory or none at all.
+pub(crate) fn context(fetching: &Fetching<'_>) -> Result<Option<Elsewhere>> {
+    let step = "[internal] load remote build context";
+    let worker = workers::worker(
+        fetching.engine,
+        fetching.request,
+        Given::only(fetching.engine, fetching.lease)?,
+    );
+    match &fetching.request.context {
+        ContextInput::Directory(_) | ContextInput::Empty => Ok(None),
+        ContextInput::Archive(input) => {
+            let found = announced(fetching.sink, step, |_| fetching.taken_in(input))?;
+            Ok(Some(
+                fetching.unpacked(RemoteTree::Archive(found), &worker)?,
+            ))
+        }
+        ContextInput::Remote(address) => {
+            let found = announced(fetching.sink, step, |key| {
+                fetching.found(address, (&worker, key))
+            })?;
+            Ok(Some(match found {
+                Found::Layers(found) => found,
+                Found::File(tree) => fetching.unpacked(tree, &worker)?,
+            }))
+        }
+    }
+}
+
+/// What a named context from elsewhere stands for; nothing is fetched yet.
+pub(crate) fn named(address: &str) -> Result<RemoteTree> {
+    match remote(address)? {
+        Remote::Git(git) => Ok(RemoteTree::Git(git.op)),
+        Remote::Http(url) => Ok(RemoteTree::File(file(Some(url), None))),
+    }
+}
+
+/// Whether a text names a context in the network, as [`ContextInput::Remote`] takes it; `None` if it is
+/// a path. Errors: what is wrong with the query of a git address.
+pub fn is_remote_context(text: &str) -> Option<Result<(), String>> {
+    Remote::parse_context(text).map(|parsed| parsed.map(|_| ()))
+}
+
+enum Found {
+    Layers(Elsewhere),
+    File(RemoteTree),
+}
+
+impl Fetching<'_> {
+    fn found(&self, address: &str, (worker, key): (&LocalWorker, &VertexKey)) -> Result<Found> {
+        let cx = RemoteContext {
+            keyring: worker,
+            lease: self.lease,
+            sink: self.sink,
+            vertex: key,
+            cancel: self.cancel,
+        };
+        match remote(address)? {
+            Remote::Git(git) => {
+                let mut op = self.with_git_dir(git);
+                let tree = self.engine.git().supply(&op, &cx)?;
+                op.commit = Some(tree.commit);
+                Ok(Found::Layers(Elsewhere {
+                    tree: RemoteTree::Git(op),
+                    stack: vec![tree.layer],
+                }))
+            }
+            Remote::Http(url) => {
+                let (web, _) = self
+                    .engine
+                    .http()
+                    .supply(&file(Some(url.clone()), None), &cx)?;
+                let found = web.ready(&cx)?;
+                let op = file(Some(url), Some(found.blob().clone()));
+                Ok(Found::File(match found.is_archive() {
+                    true => RemoteTree::Archive(op),
+                    false => RemoteTree::File(op),
+                }))
+            }
+        }
+    }
+
+    fn with_git_dir(&self, git: GitRef) -> rbuild_graph::GitOp {
+        let mut op = git.op;
+        let wanted = self.request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+        if let (None, Some(text)) = (git.keep_git_dir, wanted) {
+            op.take.git_dir = matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
+        }
+        op
+    }
+
+    /// Puts an archive into the store, as it comes.
+    fn taken_in(&self, input: &ArchiveInput) -> Result<HttpOp> {
+        let limit = self.engine.limits().file_bytes;
+        let mut ingest = self.engine.store().ingest()?;
+        let failed = |e: io::Error| {
+            BuildError::read(
+                "read the build context from",
+                Path::new("standard input"),
+                e,
+            )
+        };
+        ingest.write_all(&input.head).map_err(failed)?;
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            wait_readable(&input.rest, self.cancel)?;
+            let n = (&*input.rest).read(&mut buffer).map_err(failed)?;
+            let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
+            ingest.write_all(bytes).map_err(failed)?;
+            if ingest.size_bytes() > limit {
+                return Err(rbuild_source::Error::TooLarge {
+                    what: "the build context".to_owned(),
+                    limit,
+                }
+                .into());
+            }
+        }
+        let (digest, _) = ingest.commit(None)?;
+        Ok(file(None, Some(digest)))
+    }
+
+    /// The files of a context as layers, made by the ops that the build will find done.
+    fn unpacked(&self, tree: RemoteTree, worker: &LocalWorker) -> Result<Elsewhere> {
+        let (graph, target, names) = context_graph(&tree);
+        let cache = StoreIndex::new(Arc::clone(self.engine.store()), self.engine.rung());
+        let wanted = SolveRequest {
+            graph: &graph,
+            targets: &[target],
+            names: &names,
+            no_cache: &BTreeSet::new(),
+            parallelism: NonZeroUsize::MIN,
+        };
+        let solved = solve(&wanted, worker, &cache, self.sink, self.cancel);
+        let solved = solved.map_err(|e| match e {
+            SolveError::Cancelled => BuildError::cancelled(),
+            SolveError::Vertex { source, .. } => source.into(),
+            other => BuildError::caused(crate::ErrorKind::Build, other),
+        })?;
+        let output = solved.output(target);
+        let stack = output.map_or(&[][..], rbuild_worker::Output::layers);
+        Ok(Elsewhere {
+            tree,
+            stack: stack.to_vec(),
+        })
+    }
+}
+
+impl Elsewhere {
+    /// The names that the Dockerfile may have, the likeliest first.
+    pub(crate) fn dockerfile_names(&self) -> &'static [&'static str] {
+        match self.tree {
+            RemoteTree::File(_) => &[NAME],
+            RemoteTree::Git(_) | RemoteTree::Archive(_) => &["Dockerfile", "dockerfile"],
+        }
+    }
+
+    /// Reads a whole file; `None` if there is none of that name.
+    ///
+    /// Links are followed inside the context. Errors: it is no regular file, or larger than `limit`
+    /// bytes.
+    pub(crate) fn read(
+        &self,
+        engine: &Engine,
+        name: &str,
+        (limit, cancel): (u64, &CancelToken),
+    ) -> Result<Option<Vec<u8>>> {
+        let view = engine.layers().view(&self.stack, cancel)?;
+        let found = match resolve(&view, name.as_bytes(), Follow::Last) {
+            Err(rbuild_layer::Error::NotADirectory { .. }) => return Ok(None),
+            other => other?,
+        };
+        if !found.exists() {
+            return Ok(None);
+        }
+        let fail = |text: String| BuildError::read("read", Path::new(name), io::Error::other(text));
+        match found.node.kind {
+            NodeKind::File { size } if size <= limit => {}
+            NodeKind::File { .. } => return Err(fail(format!("it is larger than {limit} bytes"))),
+            _ => return Err(fail("it is no regular file".to_owned())),
+        }
+        let mut bytes = Vec::new();
+        let file = view.open(&found.path)?;
+        file.take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|e| fail(e.to_string()))?;
+        Ok(Some(bytes))
+    }
+}
+
+fn remote(address: &str) -> Result<Remote> {
+    match Remote::parse_context(address) {
+        Some(Ok(remote)) => Ok(remote),
+        Some(Err(message)) => Err(BuildError::build(message)),
+        None => Err(BuildError::build(format!("{address} is no address"))),
+    }
+}
+
+fn file(url: Option<String>, checksum: Option<Digest>) -> HttpOp {
+    HttpOp {
+        url,
+        name: NAME.to_owned(),
+        checksum,
+    }
+}
+
+/// Waits until there is something to read, or the build is cancelled.
+fn wait_readable(file: &impl AsFd, cancel: &CancelToken) -> Result<()> {
+    loop {
+        cancel.check()?;
+        let mut fds = [
+            PollFd::new(file, PollFlags::IN),
+            PollFd::new(cancel, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => {
+                let e = io::Error::from(e);
+                return Err(BuildError::read("wait for", Path::new("standard input"), e));
+            }
+            Ok(_) if fds[0].revents().is_empty() => {}
+            Ok(_) => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Trees of git repositories: what a reference stands for, and its files as a layer.
+//!
+//! The system's `git` does the work, in the plain process, without the user's configuration, hooks,
+//! prompts and transports that reach into this machine. A reference is resolved with one question to
+//! the server; the files are fetched only if the store has no layer of that commit.
+
+mod checkout;
+mod command;
+mod refs;
+mod tree;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rbuild_graph::{GitOp, GitTimes};
+use rbuild_layer::{LayerId, LayerStore};
+use rbuild_oci::Digest;
+use rbuild_registry::without_credentials;
+use rbuild_store::{Store, Table};
+
+use self::command::Git;
+use self::refs::Resolved;
+use crate::http::{RemoteContext, RemoteLimits};
+use crate::{Error, Result};
+
+/// How `git` is started.
+#[derive(Debug, Clone)]
+pub struct GitConfig {
+    /// The program; a bare name is looked for in `path`.
+    pub program: PathBuf,
+    /// `PATH` of git and of what it starts (`ssh`, a shell for submodules); `None` is the usual one.
+    pub path: Option<OsString>,
+    /// Files with the keys of ssh servers; a server that is in none of them is believed.
+    pub known_hosts: Vec<PathBuf>,
+}
+
+impl Default for GitConfig {
+    fn default() -> Self {
+        Self {
+            program: PathBuf::from("git"),
+            path: None,
+            known_hosts: Vec::new(),
+        }
+    }
+}
+
+/// Fetches trees of git repositories into a store.
+#[derive(Clone)]
+pub struct GitSource {
+    store: Arc<Store>,
+    layers: LayerStore,
+    config: GitConfig,
+    limits: RemoteLimits,
+}
+
+/// A tree that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitTree {
+    /// Its files.
+    pub layer: LayerId,
+    /// What it counts for in keys.
+    pub key: Digest,
+    /// The full name of the commit.
+    pub commit: String,
+}
+
+impl GitSource {
+    /// Layers go to `layers`, which keeps them in `store`.
+    pub fn new(
+        store: Arc<Store>,
+        layers: LayerStore,
+        config: GitConfig,
+        limits: RemoteLimits,
+    ) -> GitSource {
+        GitSource {
+            store,
+            layers,
+            config,
+            limits,
+        }
+    }
+
+    /// Finds the files of `op` here or fetches them.
+    ///
+    /// Errors: [`Error::Git`] with what git says, [`Error::GitRef`], [`Error::GitChecksum`],
+    /// [`Error::GitSubdir`], [`Error::TooLarge`], [`Error::Cancelled`].
+    pub fn supply(&self, op: &GitOp, cx: &RemoteContext<'_>) -> Result<GitTree> {
+        let resolved = match &op.commit {
+            Some(commit) => Resolved::of_commit(commit),
+            None => self.resolve(op, cx)?,
+        };
+        let text = key_text(op, &resolved.commit);
+        let key = Digest::sha256_of(text.as_bytes());
+        let name = format!("git-{}", key.hex());
+        // Whoever comes second finds what the first one fetched.
+        let _lock = self.store.work_lock(&name, cx.cancel)?;
+        let layer = match self.known(&name, cx)? {
+            Some(layer) => layer,
+            None => {
+                let layer = self.fetch(op, &resolved, cx)?;
+                let text = layer.to_string();
+                self.store.put(Table::Remotes, &name, text.as_bytes())?;
+                layer
+            }
+        };
+        Ok(GitTree {
+            layer,
+            key,
+            commit: resolved.commit,
+        })
+    }
+
+    fn known(&self, name: &str, cx: &RemoteContext<'_>) -> Result<Option<LayerId>> {
+        let row = self.store.get(Table::Remotes, name)?;
+        let text = row.and_then(|row| String::from_utf8(row).ok());
+        let Some(layer) = text.and_then(|text| text.parse().ok()) else {
+            return Ok(None);
+        };
+        Ok(self.layers.hold(&layer, cx.lease)?.then_some(layer))
+    }
+
+    fn resolve(&self, op: &GitOp, cx: &RemoteContext<'_>) -> Result<Resolved> {
+        refs::check_name(&op.reference)?;
+        if refs::is_commit(&op.reference) {
+            let resolved = Resolved::of_commit(&op.reference);
+            refs::check_sum(op.checksum.as_deref(), &resolved)?;
+            return Ok(resolved);
+        }
+        let home = self.store.stage_dir()?;
+        let git = Git::new(&self.config, home.path(), op, cx)?;
+        let resolved = refs::ask(&git, op)?;
+        refs::check_sum(op.checksum.as_deref(), &resolved)?;
+        Ok(resolved)
+    }
+
+    fn fetch(&self, op: &GitOp, resolved: &Resolved, cx: &RemoteContext<'_>) -> Result<LayerId> {
+        let staged = self.store.stage_dir()?;
+        let git = Git::new(&self.config, staged.path(), op, cx)?;
+        let work = staged.path().join("tree");
+        let made = checkout::checkout(&git, op, resolved, &work)?;
+        let root = checkout::subdirectory(op, &work)?;
+        let what = tree::What {
+            name: without_credentials(&op.remote),
+            git_dirs: op.take.git_dir,
+            time: made.filter(|_| op.times == GitTimes::Commit),
+            limits: self.limits,
+        };
+        let new = tree::read(&root, &what, (&self.store, cx.cancel))?;
+        Ok(self.layers.commit_files(new, cx.cancel)?)
+    }
+}
+
+/// What a tree depends on. Where a commit comes from matters only for what is kept of it in `.git`
+/// and for submodules named relative to it.
+fn key_text(op: &GitOp, commit: &str) -> String {
+    let mut text = format!("git tree {commit}\nsubdir {:?}\n", op.subdir);
+    let take = op.take;
+    text.push_str(&format!(
+        "git-dir {}\nsubmodules {}\n",
+        take.git_dir, take.submodules
+    ));
+    if op.times == GitTimes::Commit {
+        text.push_str("times of the commit\n");
+    }
+    if take.git_dir {
+        text.push_str(&format!("remote {:?} {:?}\n", op.remote, op.reference));
+    }
+    text
+}
+
+/// An error that names the repository.
+fn failed(op: &GitOp, attempt: &'static str, said: &str) -> Error {
+    Error::Git {
+        attempt,
+        remote: without_credentials(&op.remote),
+        said: said.replace(&op.remote, &without_credentials(&op.remote)),
+    }
+}
