@@ -117,11 +117,8 @@ fn sources_that_cannot_be_copied() {
         &["source can't be a git ref for COPY"],
     );
     check_errors(
-        "FROM a\nADD https://x/y /\nADD https://x/y.git /\n",
-        &[
-            "not supported yet by this version: ADD from a URL",
-            "not supported yet by this version: ADD from a git repository",
-        ],
+        "FROM a\nADD --checksum=md5:0 https://x/y /\nADD https://x/y.git?z=1 /\n",
+        &["unsupported digest algorithm", "unexpected query \"z\""],
     );
     check_errors(
         "FROM a\nADD --checksum=sha256:00 f g /\nADD --checksum=sha256:00 f /\n",
@@ -136,6 +133,43 @@ fn sources_that_cannot_be_copied() {
             "variable expansion is not supported for --from, define a new stage with FROM using \
            ARG from global scope as a workaround",
         ],
+    );
+}
+
+#[test]
+fn sources_in_the_network_are_vertices_of_their_own() {
+    let plan = plan_of(
+        "FROM a\nADD f https://u:p@x/y?z g https://x/r.git#v1:d /to/\n",
+        &request(),
+    );
+    let top = plan.graph.vertex(last(&plan));
+    let Op::File(op) = &top.op else {
+        panic!("an ADD is a file op")
+    };
+    let sources: Vec<_> = op
+        .actions
+        .iter()
+        .map(|action| match action {
+            FileAction::Copy(copy) => {
+                let input = plan.graph.inputs(last(&plan))[copy.input];
+                (
+                    plan.names[&input].as_str(),
+                    copy.sources.join(" "),
+                    copy.unpack,
+                )
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let context = "[internal] load build context";
+    assert_eq!(
+        sources,
+        [
+            (context, "/f".to_owned(), true),
+            ("https://x/y?z", "/y".to_owned(), false),
+            (context, "/g".to_owned(), true),
+            ("https://x/r.git", "/".to_owned(), false),
+        ]
     );
 }
 

@@ -24,7 +24,7 @@ fn files() -> Tree {
 /// An archive of these files, made with `tar` and these options.
 fn archive(files: Tree, options: &[&str]) -> Vec<u8> {
     let dir = TempDir::new();
-    files.write_to(dir.to_path_buf());
+    files.write_to(&dir);
     let out = Command::new("tar")
         .args(options)
         .args(["--owner=7", "--group=8", "-C"])
