@@ -54,7 +54,9 @@ pub(crate) fn context(fetching: &Fetching<'_>) -> Result<Option<Elsewhere>> {
     match &fetching.request.context {
         ContextInput::Directory(_) | ContextInput::Empty => Ok(None),
         ContextInput::Archive(input) => {
-            let found = announced(fetching.sink, step, |_| fetching.taken_in(input))?;
+            let found = announced(fetching.sink, step, |key| {
+                fetching.taken_in(input, (&worker, key))
+            })?;
             Ok(Some(
                 fetching.unpacked(RemoteTree::Archive(found), &worker)?,
             ))
@@ -91,14 +93,21 @@ enum Found {
 }
 
 impl Fetching<'_> {
-    fn found(&self, address: &str, (worker, key): (&LocalWorker, &VertexKey)) -> Result<Found> {
-        let cx = RemoteContext {
+    fn remote<'c>(
+        &'c self,
+        (worker, vertex): (&'c LocalWorker, &'c VertexKey),
+    ) -> RemoteContext<'c> {
+        RemoteContext {
             keyring: worker,
             lease: self.lease,
             sink: self.sink,
-            vertex: key,
+            vertex,
             cancel: self.cancel,
-        };
+        }
+    }
+
+    fn found(&self, address: &str, from: (&LocalWorker, &VertexKey)) -> Result<Found> {
+        let cx = self.remote(from);
         match remote(address)? {
             Remote::Git(git) => {
                 let mut op = self.with_git_dir(git);
@@ -134,7 +143,7 @@ impl Fetching<'_> {
     }
 
     /// Puts an archive into the store, as it comes.
-    fn taken_in(&self, input: &ArchiveInput) -> Result<HttpOp> {
+    fn taken_in(&self, input: &ArchiveInput, from: (&LocalWorker, &VertexKey)) -> Result<HttpOp> {
         let limit = self.engine.limits().file_bytes;
         let mut ingest = self.engine.store().ingest()?;
         let failed = |e: io::Error| {
@@ -162,7 +171,15 @@ impl Fetching<'_> {
             }
         }
         let (digest, _) = ingest.commit(None)?;
-        Ok(file(None, Some(digest)))
+        let op = file(None, Some(digest));
+        let cx = self.remote(from);
+        let (web, _) = self.engine.http().supply(&op, &cx)?;
+        match web.ready(&cx)?.is_archive() {
+            true => Ok(op),
+            false => Err(BuildError::build(
+                "read the build context from standard input: it is no tar archive",
+            )),
+        }
     }
 
     /// The files of a context as layers, made by the ops that the build will find done.
@@ -268,3 +285,6 @@ fn wait_readable(file: &impl AsFd, cancel: &CancelToken) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

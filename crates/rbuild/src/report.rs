@@ -289,6 +289,9 @@ impl From<rbuild_source::Error> for BuildError {
     fn from(e: rbuild_source::Error) -> Self {
         match e {
             rbuild_source::Error::Cancelled => BuildError::cancelled(),
+            rbuild_source::Error::GitStart { .. } => {
+                BuildError::caused(ErrorKind::Host, e).help("install git (Debian: git)")
+            }
             other => BuildError::caused(ErrorKind::Build, other),
         }
     }
@@ -322,6 +325,7 @@ impl From<rbuild_worker::Error> for BuildError {
         match e {
             rbuild_worker::Error::Cancelled => BuildError::cancelled(),
             rbuild_worker::Error::Sandbox(inner) => BuildError::from(inner),
+            rbuild_worker::Error::Source(inner) => BuildError::from(inner),
             rbuild_worker::Error::Platform { .. } => BuildError::caused(ErrorKind::Host, e).help(
                 "install an emulator (Debian: qemu-user-static with binfmt-support), or build on such a machine",
             ),

@@ -132,7 +132,7 @@ pub enum Error {
         limit: u64,
     },
     /// Git cannot be started, or not watched.
-    #[error("failed to run git: {source}; sources in git repositories need it installed")]
+    #[error("run git, which sources in git repositories need")]
     GitStart {
         /// Why not.
         source: io::Error,

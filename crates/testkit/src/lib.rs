@@ -28,5 +28,5 @@ pub use registry::Registry;
 pub use temp::TempDir;
 pub use tool::{find_tool, need_tool, package_of};
 pub use tree::{Node, Tree};
-pub use web::{WebAsked, WebReply, WebServer};
+pub use web::{WebAsked, WebLength, WebReply, WebServer};
 pub use workspace::{rbuild_binary, repository_root};

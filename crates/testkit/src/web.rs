@@ -37,8 +37,8 @@ pub struct WebReply {
     pub headers: Vec<(String, String)>,
     /// What is sent behind the headers.
     pub body: Vec<u8>,
-    /// Length to state instead of the body's own, to make it look cut off.
-    pub stated: Option<usize>,
+    /// Length that is stated.
+    pub length: WebLength,
     /// How long to wait behind the headers.
     pub delay: Duration,
 }
@@ -65,6 +65,18 @@ impl WebReply {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
+}
+
+/// What an answer says about the length of its body.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum WebLength {
+    /// The truth.
+    #[default]
+    True,
+    /// Another number, to make it look cut off.
+    Stated(usize),
+    /// Nothing: the body ends with the connection.
+    Unstated,
 }
 
 type Handler = dyn Fn(&WebAsked) -> WebReply + Send + Sync;
@@ -135,8 +147,12 @@ fn serve(
     let reply = handler(&request);
     let status = if reply.status == 0 { 200 } else { reply.status };
     let mut head = format!("HTTP/1.1 {status} Answer\r\nConnection: close\r\n");
-    if status != 304 {
-        let length = reply.stated.unwrap_or(reply.body.len());
+    let length = match reply.length {
+        WebLength::True => Some(reply.body.len()),
+        WebLength::Stated(length) => Some(length),
+        WebLength::Unstated => None,
+    };
+    if let Some(length) = length.filter(|_| status != 304) {
         head.push_str(&format!("Content-Length: {length}\r\n"));
     }
     for (name, value) in &reply.headers {

@@ -15,15 +15,20 @@ fn wrong_usage_ends_with_2() {
         &["-o", "type=what", "context"],
         &["--secret", "id=a,src=missing", "context"],
         &["--ssh", "default", "context"],
-        &["https://example.org/x.git"],
+        &["https://example.org/x.git?what=1"],
         &["-f", "-", "-"],
         &["-f", "Dockerfile", "-"],
     ] {
         place.rbuild(words).expect_code(2);
     }
+}
+
+#[test]
+fn an_archive_that_is_none_is_said() {
+    let place = Place::new(COPY);
     run_with_input(&mut place.command(&["-"]), b"\x1f\x8b\x08archive", LIMIT)
-        .expect_code(2)
-        .expect_text("unpack it");
+        .expect_code(1)
+        .expect_text("no tar archive");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rbuild_oci::media_type::OCI_INDEX;
 use rbuild_oci::{Digest, Reference};
 use rbuild_progress::CancelToken;
-use rbuild_registry::{Client, ClientConfig, Error, HostConfig, Resolved, Scheme};
+use rbuild_registry::{Client, ClientConfig, Error, HostConfig, Resolved, Scheme, WebRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -109,4 +109,34 @@ fn certificates_that_are_none_are_a_setup_error() {
     )
     .unwrap_err();
     assert!(matches!(error, Error::Setup { .. }), "{error:?}");
+}
+
+fn download(url: &str, extra_roots: Vec<Vec<u8>>) -> Result<Vec<u8>, Error> {
+    let client = Client::new(ClientConfig {
+        extra_roots,
+        ..config()
+    });
+    let request = WebRequest {
+        url: url.to_owned(),
+        ..WebRequest::default()
+    };
+    let cancel = CancelToken::new();
+    let answer = client.ask_web(&request, &cancel)?;
+    let mut bytes = Vec::new();
+    let mut take = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    };
+    client.read_web(answer, &mut take, &cancel).unwrap();
+    Ok(bytes)
+}
+
+#[test]
+fn plain_downloads_trust_the_same_authorities() {
+    let (_runtime, host) = start();
+    let url = format!("https://{host}/file");
+    let bytes = download(&url, vec![testdata("ca.pem")]).unwrap();
+    assert_eq!(bytes, BODY.as_bytes());
+    let error = download(&url, Vec::new()).unwrap_err();
+    assert!(is_refusal(&error), "{error:?}");
 }

@@ -4,8 +4,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rbuild_testkit::{Finished, GitServer, Listing, TempDir, Tree, git};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rbuild_testkit::{Finished, GitServer, Listing, TempDir, Tree, git, need_tool};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::interrupt::start_until;
+use crate::leftovers::processes_left;
 use crate::place::Place;
 
 /// A repository with two commits: the first is tagged `v1`, `main` is one ahead.
@@ -255,4 +262,68 @@ fn times_are_those_of_the_commit_on_demand() {
     let (_place, out) = built(&server.1, "ADD URL?mtime=commit /s");
     let meta = fs::metadata(out.join("s/a")).unwrap();
     assert_eq!(meta.mtime(), 1_000_000_000);
+}
+
+/// A git daemon that ends with the value.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn the_git_protocol_is_spoken_too() {
+    let repository = sample();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let daemon = Command::new(need_tool("git"))
+        .args(["-c", "safe.directory=*", "daemon", "--export-all"])
+        .arg(format!("--base-path={}", repository.root().display()))
+        .args(["--listen=127.0.0.1", &format!("--port={port}")])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start git daemon");
+    let _daemon = Daemon(daemon);
+    let limit = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < limit, "git daemon does not listen");
+        std::thread::yield_now();
+    }
+    let place = Place::new(&format!(
+        "FROM scratch\nADD git://127.0.0.1:{port}/r.git/.git#v1 /s\n"
+    ));
+    let out = place.dir().join("out");
+    let spec = format!("type=local,dest={}", out.display());
+    place.build(&["-o", &spec]).expect_success();
+    assert_eq!(text(out.join("s/a")), "one");
+}
+
+#[test]
+fn an_interrupt_ends_git_at_once() {
+    let server = GitServer::start(TempDir::new().to_path_buf(), |_| {
+        std::thread::sleep(Duration::from_secs(20));
+        false
+    });
+    let url = server.url("slow.git");
+    let place = Place::new(&format!("FROM scratch\nADD {url} /\n"));
+    let mut child = start_until(&place, &[], "slow.git");
+    let limit = Instant::now() + Duration::from_secs(10);
+    while server.asked().is_empty() {
+        assert!(Instant::now() < limit, "the server was never asked");
+        std::thread::yield_now();
+    }
+    let begun = Instant::now();
+    let pid = Pid::from_raw(child.id().cast_signed()).expect("a child has an id");
+    kill_process(pid, Signal::INT).expect("send the interrupt");
+    let status = child.wait().expect("wait for rbuild");
+    assert_eq!(status.code(), Some(130), "{status}");
+    let elapsed = begun.elapsed();
+    assert!(elapsed < Duration::from_secs(1), "it took {elapsed:?}");
+    let left = processes_left(&url, Duration::from_secs(1));
+    assert!(left.is_empty(), "still running: {left:?}");
+    place.assert_intact();
 }

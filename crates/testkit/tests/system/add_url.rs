@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rbuild_testkit::{Finished, WebReply, WebServer};
+use rbuild_testkit::{Finished, WebLength, WebReply, WebServer};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::interrupt::start_until;
@@ -166,7 +166,7 @@ fn flags_that_do_not_fit_are_refused() {
 fn servers_that_fail_stop_the_build() {
     let server = WebServer::start(|asked| match asked.target.as_str() {
         "/cut" => WebReply {
-            stated: Some(100),
+            length: WebLength::Stated(100),
             ..WebReply::of("only this")
         },
         "/elsewhere" => WebReply::status(302).header("Location", "file:///etc/passwd"),
@@ -249,7 +249,7 @@ fn a_fetched_archive_is_unpacked_only_on_demand() {
 #[test]
 fn an_interrupt_does_not_wait_for_a_slow_server() {
     let server = WebServer::start(|_| WebReply {
-        stated: Some(5),
+        length: WebLength::Stated(5),
         delay: Duration::from_secs(20),
         ..WebReply::of("hello")
     });

@@ -41,8 +41,8 @@ fn limits_are_checked() {
 }
 
 #[test]
-fn named_contexts_have_three_forms() {
-    let place = |text| named_context(text).unwrap().place;
+fn named_contexts_have_four_forms() {
+    let place = |text: &str| named_context(text).unwrap().place;
     assert!(matches!(place("a=dir"), NamedContextInput::Directory(dir) if dir == Path::new("dir")));
     assert!(
         matches!(place("a=docker-image://x:1"), NamedContextInput::Image(name) if name == "x:1")
@@ -51,6 +51,10 @@ fn named_contexts_have_three_forms() {
         place("a=oci-layout:///l:tag"),
         NamedContextInput::Layout { dir, tag: Some(tag), digest: None } if dir == Path::new("/l") && tag == "tag"
     ));
+    for address in ["https://x/y.git#main:d", "git@x:y", "http://x/y.tar"] {
+        let text = format!("a={address}");
+        assert!(matches!(place(&text), NamedContextInput::Remote(found) if found == address));
+    }
     let digest = format!("sha256:{}", "0".repeat(64));
     assert!(matches!(
         place(&format!("a=oci-layout:///l@{digest}")),
@@ -65,7 +69,7 @@ fn named_contexts_have_three_forms() {
         "=x",
         "a=",
         "a=-",
-        "a=https://x/y.git",
+        "a=https://x/y.git?what=1",
         "a=docker-image://UPPER",
     ] {
         assert!(named_context(text).is_err(), "{text}");
@@ -75,7 +79,18 @@ fn named_contexts_have_three_forms() {
 #[test]
 fn other_values() {
     assert_eq!(context("-"), Ok(Context::Stdin));
-    assert!(context("https://x/y.git").is_err());
+    for address in [
+        "https://x/y.git",
+        "https://x/y.tgz",
+        "git@x:y",
+        "github.com/o/r",
+    ] {
+        assert_eq!(context(address), Ok(Context::Remote(address.to_owned())));
+    }
+    assert_eq!(
+        context("https://x/y.git?what=1"),
+        Err("unexpected query \"what\"".to_owned())
+    );
     assert_eq!(
         security("no-new-privileges:true"),
         Ok(SecurityArg::NoNewPrivileges)
