@@ -135,9 +135,6 @@ fn stale(mode: Option<&str>) -> Result<Stale> {
 }
 
 fn image_options(attrs: &mut Attrs) -> Result<ImageOptions> {
-    if attrs.flag("rewrite-timestamp")? == Some(true) {
-        return Err(Error::output("rewrite-timestamp=true is not supported"));
-    }
     let names = match attrs.take("name") {
         Some(names) => parse_names(&names)?,
         None => Vec::new(),
@@ -153,6 +150,7 @@ fn image_options(attrs: &mut Attrs) -> Result<ImageOptions> {
     Ok(ImageOptions {
         names,
         compression: compression(attrs.take("compression").as_deref(), level)?,
+        rewrite_timestamp: attrs.flag("rewrite-timestamp")?.unwrap_or(false),
         force_compression: attrs.flag("force-compression")?.unwrap_or(false),
         media_types,
         annotations: attrs.annotations()?,

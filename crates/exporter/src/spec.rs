@@ -108,6 +108,9 @@ pub struct ImageOptions {
     pub compression: Option<Compression>,
     /// Whether layers that came compressed in another way are compressed again.
     pub force_compression: bool,
+    /// Whether files of new layers get no later time than the build's epoch. The caller makes such
+    /// layers; nothing is rewritten here.
+    pub rewrite_timestamp: bool,
     /// Which family of media types.
     pub media_types: Family,
     /// Annotations by place.

@@ -96,6 +96,25 @@ impl LayerIndex {
         }
     }
 
+    /// The same with no time later than `epoch` (seconds since 1970); `None` if none is.
+    ///
+    /// Implied directories are left alone: their times are those of the layers below.
+    pub(crate) fn capped(&self, epoch: i64) -> Option<Self> {
+        let latest = Mtime::from_secs(epoch);
+        let is_late = |entry: &Entry| {
+            let implied = matches!(entry.kind, Kind::Dir { implied: true, .. });
+            entry.mtime > latest && !implied
+        };
+        if !self.entries.iter().any(is_late) {
+            return None;
+        }
+        let mut capped = self.clone();
+        for entry in capped.entries.iter_mut().filter(|entry| is_late(entry)) {
+            entry.mtime = latest;
+        }
+        Some(capped)
+    }
+
     /// The entries in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries

@@ -39,6 +39,18 @@ pub struct LayerInfo {
     /// Chain id that an image says a pulled layer tops, as long as nobody has seen its bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<ChainId>,
+    /// The same layer without later times, as it was last asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capped: Option<Capped>,
+}
+
+/// A layer made of another one, in which nothing is later than a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capped {
+    /// The moment, in seconds since 1970.
+    pub epoch: i64,
+    /// The layer.
+    pub layer: LayerId,
 }
 
 /// The bytes of all files of a layer, one after the other.
@@ -73,6 +85,7 @@ impl LayerInfo {
             twins: BTreeMap::new(),
             original: None,
             claimed: None,
+            capped: None,
         }
     }
 }

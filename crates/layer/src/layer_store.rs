@@ -1,10 +1,11 @@
 //! The layers of a store: their rows and indexes, and everything that is done with whole layers.
 //!
 //! One file per noun below `layer_store/`: committing files, an active upper, pulled layers, trees,
-//! compressed twins, reading bytes, verifying.
+//! compressed twins, reading bytes, layers without later times, verifying.
 
 mod active;
 mod bytes;
+mod cap;
 mod commit;
 mod far_files;
 mod fill;

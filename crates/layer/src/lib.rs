@@ -46,7 +46,7 @@ pub use error::{Error, Result};
 pub use file_view::{ByteSource, FileView, LinkGroup, Node, NodeKind, Opener};
 pub use id::{ContentDigest, LayerId, NotAnId};
 pub use index::{INLINE_PATHS, LayerIndex, MAX_INLINE_BYTES, OpaqueRoot};
-pub use info::{LayerInfo, Original, Pack};
+pub use info::{Capped, LayerInfo, Original, Pack};
 pub use job::{
     Forked, Format, Ids, InPlace, Reach, Site, Top, TreeJob, TreeKind, TreeReply, TreeWork,
     run_tree_job,

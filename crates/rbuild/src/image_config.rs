@@ -8,13 +8,14 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use rbuild_frontend::PlanResult;
-use rbuild_layer::{LayerId, LayerStore};
+use rbuild_layer::{Compression, LayerId, LayerStore};
 use rbuild_oci::{DiffId, History, ImageConfig};
 use rbuild_progress::CancelToken;
 use rbuild_solver::Solved;
+use rbuild_store::Lease;
 use rbuild_worker::{Asked, ImageAsked, Output};
 
-use crate::{BuildError, Result};
+use crate::{BuildError, Result, reproduce};
 
 /// An image that was built: config and layers, lowest first.
 pub(crate) struct BuiltImage {
@@ -22,18 +23,33 @@ pub(crate) struct BuiltImage {
     pub layers: Vec<LayerId>,
 }
 
+/// The times that a build was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// The time of everything new in the config, in seconds since 1970.
+    pub epoch: Option<i64>,
+    /// The latest time of files in new layers; `None` leaves them theirs.
+    pub latest: Option<i64>,
+}
+
 /// Puts the config of one result together; makes diff ids that are not known yet, if an image is asked for.
 pub(crate) fn assemble(
     result: &PlanResult,
     solved: &Solved<Output>,
-    layers: &LayerStore,
-    (asked, epoch, cancel): (&Asked, Option<i64>, &CancelToken),
+    (layers, lease): (&LayerStore, &Lease),
+    (asked, times, cancel): (&Asked, Times, &CancelToken),
 ) -> Result<BuiltImage> {
-    let stack: Vec<LayerId> = result
+    let mut stack: Vec<LayerId> = result
         .edge
         .and_then(|edge| solved.output(edge))
         .map(|output| output.layers().to_vec())
         .unwrap_or_default();
+    if let Some(latest) = times.latest {
+        let new = result.history.iter().filter(|item| item.layer.is_some());
+        let compression = asked.compressions.first().copied();
+        let form = (latest, compression.unwrap_or(Compression::None));
+        reproduce::cap_new(&mut stack, new.count(), form, (layers, lease, cancel))?;
+    }
     let mut config: ImageConfig = result.config.clone();
     // Where only the files are wanted nobody sees the config.
     config.rootfs.diff_ids = if stack.is_empty() || asked.image == ImageAsked::No {
@@ -42,7 +58,7 @@ pub(crate) fn assemble(
         compress_new(&stack, layers, (asked, cancel))?;
         Some(diff_ids(&stack, layers, cancel)?)
     };
-    config.history = history(result, solved, layers, epoch)?;
+    config.history = history(result, solved, layers, times.epoch)?;
     config.created = config
         .history
         .iter()

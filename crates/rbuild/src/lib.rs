@@ -34,6 +34,7 @@ mod outcome;
 mod pipeline;
 mod places;
 mod report;
+mod reproduce;
 mod request;
 mod rule;
 mod run;

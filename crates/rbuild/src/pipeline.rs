@@ -31,7 +31,7 @@ use crate::warnings::Warnings;
 use crate::workers::{self, Given};
 use crate::{
     BuildError, BuildRequest, ContextInput, NamedContextInput, Outcome, Result, deliver,
-    image_config, intake,
+    image_config, intake, reproduce,
 };
 
 /// Builds what `request` asks for.
@@ -66,9 +66,15 @@ pub(crate) fn build(
         local.save(engine.store())?;
     }
     let asked = deliver::asked(request);
+    let epoch = planned.plan.source_epoch;
+    reproduce::warn_without_epoch(request, epoch, sink);
+    let times = image_config::Times {
+        epoch,
+        latest: reproduce::latest(request, epoch),
+    };
     let images = planned.plan.results.iter().map(|result| {
-        let epoch = planned.plan.source_epoch;
-        image_config::assemble(result, &solved, engine.layers(), (&asked, epoch, cancel))
+        let stores = (engine.layers(), &*lease);
+        image_config::assemble(result, &solved, stores, (&asked, times, cancel))
     });
     let mut outcome = deliver::deliver(engine, request, images, (&planned.plan, sink, cancel))?;
     outcome.steps = StepCount {
@@ -273,7 +279,11 @@ fn solve_plan(
     let given = Given {
         images: planned.images.clone(),
         locals: shared.locals.clone(),
-        uses: layer_uses(&plan.graph, &targets, &deliver::asked(request)),
+        uses: layer_uses(
+            &plan.graph,
+            &targets,
+            &reproduce::asked_of_steps(request, plan.source_epoch),
+        ),
         ahead: Arc::clone(shared.ahead),
         lease: Arc::clone(shared.lease),
     };

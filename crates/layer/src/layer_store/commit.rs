@@ -55,22 +55,21 @@ impl LayerStore {
                 self.commit_into_tree(new, below, cancel)
             }
             Form::Blob | Form::Compressed(Compression::None) | Form::Tree { .. } => {
-                self.commit_blob(new, None, cancel)
+                self.commit_blob(split(new)?, None, cancel)
             }
             Form::Compressed(compression) => {
                 let twin = NewTwin::start(self, compression, cancel)?;
-                self.commit_blob(new, Some(twin), cancel)
+                self.commit_blob(split(new)?, Some(twin), cancel)
             }
         }
     }
 
-    fn commit_blob(
+    pub(super) fn commit_blob(
         &self,
-        new: NewLayer,
+        (index, mut sources): (LayerIndex, Sources),
         twin: Option<NewTwin>,
         cancel: &CancelToken,
     ) -> Result<LayerId> {
-        let (index, mut sources) = split(new)?;
         let total = tar_len(&index)?;
         let id = new_id()?;
         let name = id.to_string();

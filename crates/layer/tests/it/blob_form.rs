@@ -262,3 +262,28 @@ fn large_files_go_through_both_threads() {
     assert_eq!(diff_id.0, Digest::sha256_of(&tar));
     assert!(tar[512..512 + bytes.len()] == bytes[..]);
 }
+
+#[test]
+fn a_capped_layer_has_earlier_times_and_the_same_files() {
+    let bench = Bench::new(Way::InPlace);
+    let store = bench.layers.store();
+    let (lease, _) = store.lease(&[]).unwrap();
+    let layer = bench.commit(everything());
+    let gzip = Compression::GZIP;
+    let cap = |epoch| {
+        let layers = &bench.layers;
+        layers
+            .capped(&layer, epoch, gzip, (&lease, &bench.cancel))
+            .unwrap()
+    };
+    // All are of 1700000000, or before 1970.
+    assert_eq!(cap(1_700_000_000), layer);
+    let capped = cap(1_600_000_000);
+    assert_ne!(capped, layer);
+    let expected = list_tar(&bench.tar(&layer)).replace("1700000000", "1600000000");
+    assert_eq!(list_tar(&bench.tar(&capped)), expected);
+    assert_eq!(cap(1_600_000_000), capped);
+    let info = bench.layers.info(&capped).unwrap();
+    assert!(info.twins.contains_key(&gzip));
+    assert_ne!(cap(1_500_000_000), capped);
+}

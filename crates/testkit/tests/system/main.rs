@@ -15,6 +15,7 @@ mod leftovers;
 mod output;
 mod place;
 mod pull;
+mod reproducible;
 mod rootless;
 mod steps;
 mod terminal;
