@@ -19,6 +19,7 @@ const TOOLS: &[&str] = &[
     "python3",
     "setpriv",
     "skopeo",
+    "ssh-keygen",
     "umoci",
     "zstd",
 ];

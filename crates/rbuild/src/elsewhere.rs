@@ -46,22 +46,17 @@ pub(crate) struct Fetching<'a> {
 /// Brings the context of a request; `None` if it is a directory or none at all.
 pub(crate) fn context(fetching: &Fetching<'_>) -> Result<Option<Elsewhere>> {
     let step = "[internal] load remote build context";
-    let worker = workers::worker(
-        fetching.engine,
-        fetching.request,
-        Given::only(fetching.engine, fetching.lease)?,
-    );
     match &fetching.request.context {
         ContextInput::Directory(_) | ContextInput::Empty => Ok(None),
         ContextInput::Archive(input) => {
-            let found = announced(fetching.sink, step, |key| {
-                fetching.taken_in(input, (&worker, key))
-            })?;
+            let worker = fetching.worker()?;
+            let found = announced(fetching.sink, step, |_| fetching.taken_in(input))?;
             Ok(Some(
                 fetching.unpacked(RemoteTree::Archive(found), &worker)?,
             ))
         }
         ContextInput::Remote(address) => {
+            let worker = fetching.worker()?;
             let found = announced(fetching.sink, step, |key| {
                 fetching.found(address, (&worker, key))
             })?;
@@ -93,6 +88,11 @@ enum Found {
 }
 
 impl Fetching<'_> {
+    fn worker(&self) -> Result<LocalWorker> {
+        let given = Given::only(self.engine, self.request, self.lease)?;
+        Ok(workers::worker(self.engine, self.request, given))
+    }
+
     fn remote<'c>(
         &'c self,
         (worker, vertex): (&'c LocalWorker, &'c VertexKey),

@@ -19,7 +19,7 @@ use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
 use rbuild_store::Lease;
-use rbuild_worker::{Ahead, Output, StoreIndex, layer_uses};
+use rbuild_worker::{Ahead, Output, SshAgent, StoreIndex, layer_uses};
 
 use crate::answer::Answers;
 use crate::elsewhere::{self, Elsewhere, Fetching};
@@ -42,6 +42,7 @@ pub(crate) fn build(
     cancel: &CancelToken,
 ) -> Result<Outcome> {
     deliver::check(request)?;
+    let agents = workers::agents(request)?;
     // Held until the outputs are written.
     let lease = Arc::new(engine.store().lease(&[])?.0);
     let planned = plan(&Fetching {
@@ -59,6 +60,7 @@ pub(crate) fn build(
         locals: &locals,
         ahead: &ahead,
         lease: &lease,
+        agents: &agents,
     };
     let solved = solve_plan(engine, request, &planned, (&shared, sink, cancel))?;
     ahead.close();
@@ -262,6 +264,7 @@ struct Shared<'a> {
     locals: &'a BTreeMap<String, LocalContext>,
     ahead: &'a Arc<Ahead>,
     lease: &'a Arc<Lease>,
+    agents: &'a BTreeMap<String, SshAgent>,
 }
 
 fn solve_plan(
@@ -279,6 +282,7 @@ fn solve_plan(
     let given = Given {
         images: planned.images.clone(),
         locals: shared.locals.clone(),
+        agents: shared.agents.clone(),
         uses: layer_uses(
             &plan.graph,
             &targets,

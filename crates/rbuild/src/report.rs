@@ -329,6 +329,7 @@ impl From<rbuild_worker::Error> for BuildError {
             rbuild_worker::Error::Platform { .. } => BuildError::caused(ErrorKind::Host, e).help(
                 "install an emulator (Debian: qemu-user-static with binfmt-support), or build on such a machine",
             ),
+            rbuild_worker::Error::SshKey { .. } => BuildError::caused(ErrorKind::Usage, e),
             other => BuildError::caused(ErrorKind::Build, other),
         }
     }

@@ -45,8 +45,8 @@ pub struct BuildRequest {
     pub ulimits: Vec<Ulimit>,
     /// Secrets that `RUN --mount=type=secret` may ask for.
     pub secrets: Vec<SecretInput>,
-    /// Agent sockets that `RUN --mount=type=ssh` may ask for, by id.
-    pub agents: BTreeMap<String, PathBuf>,
+    /// Agents that `RUN --mount=type=ssh` may ask for, by id: each one socket, or files with keys.
+    pub agents: BTreeMap<String, Vec<PathBuf>>,
     /// Rights beyond the sandbox.
     pub entitlements: Entitlements,
     /// Whether set-id programs may raise privilege inside a step.

@@ -8,7 +8,7 @@ use rbuild_layer::LayerId;
 use rbuild_oci::Digest;
 use rbuild_source::LocalContext;
 use rbuild_store::Lease;
-use rbuild_worker::{Ahead, LayerUse, LocalWorker, StepDefaults, WorkerParts};
+use rbuild_worker::{Ahead, LayerUse, LocalWorker, SshAgent, StepDefaults, WorkerParts};
 
 use crate::engine::Engine;
 use crate::{BuildError, BuildRequest, NewPrivileges, Result};
@@ -19,6 +19,8 @@ pub(crate) struct Given {
     pub images: BTreeMap<Digest, Vec<LayerId>>,
     /// Local directories, by name.
     pub locals: BTreeMap<String, LocalContext>,
+    /// Who answers behind the ssh mounts.
+    pub agents: BTreeMap<String, SshAgent>,
     /// What will be done with layers.
     pub uses: BTreeMap<VertexId, LayerUse>,
     /// What is made while steps run.
@@ -28,13 +30,18 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// Nothing but a lease: for a graph without images, directories and outputs.
-    pub(crate) fn only(engine: &Engine, lease: &Arc<Lease>) -> Result<Given> {
+    /// Agents and a lease: for a graph without images, directories and outputs.
+    pub(crate) fn only(
+        engine: &Engine,
+        request: &BuildRequest,
+        lease: &Arc<Lease>,
+    ) -> Result<Given> {
         let ahead = Ahead::new(engine.layers().clone())
             .map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?;
         Ok(Given {
             images: BTreeMap::new(),
             locals: BTreeMap::new(),
+            agents: agents(request)?,
             uses: BTreeMap::new(),
             ahead: Arc::new(ahead),
             lease: Arc::clone(lease),
@@ -57,7 +64,7 @@ pub(crate) fn worker(engine: &Engine, request: &BuildRequest, given: Given) -> L
             .iter()
             .map(|secret| (secret.id.clone(), secret.source.clone().into()))
             .collect(),
-        agents: request.agents.clone(),
+        agents: given.agents,
         nursery: engine.nursery().clone(),
         steps: StepDefaults {
             log_dir: engine.root().join("logs"),
@@ -67,4 +74,12 @@ pub(crate) fn worker(engine: &Engine, request: &BuildRequest, given: Given) -> L
         ahead: given.ahead,
         lease: given.lease,
     })
+}
+
+/// Opens what answers behind ssh mounts; keys are read now, so that a wrong one stops nothing halfway.
+pub(crate) fn agents(request: &BuildRequest) -> Result<BTreeMap<String, SshAgent>> {
+    let agents = request.agents.iter();
+    agents
+        .map(|(id, paths)| Ok((id.clone(), SshAgent::at(paths)?)))
+        .collect()
 }

@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("skopeo", "skopeo"),
+    ("ssh-keygen", "openssh-client"),
     ("time", "time"),
     ("umoci", "umoci"),
     ("zstd", "zstd"),

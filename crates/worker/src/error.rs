@@ -123,6 +123,14 @@ pub enum Error {
         /// Its id.
         id: String,
     },
+    /// A path given for ssh has no agent and no key that can be used.
+    #[error("ssh key {path}: {reason}", path = path.display())]
+    SshKey {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
     /// The graph and its inputs do not fit: a mistake of the caller.
     #[error("a vertex lacks one of its inputs")]
     Input,

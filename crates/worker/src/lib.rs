@@ -16,6 +16,7 @@ mod index;
 mod log;
 mod mount;
 mod output;
+mod ssh;
 mod uses;
 mod worker;
 
@@ -24,5 +25,6 @@ pub use error::{Error, Result};
 pub use index::StoreIndex;
 pub use mount::SecretSource;
 pub use output::Output;
+pub use ssh::{Keyring, SshAgent};
 pub use uses::{Asked, Early, FilesAsked, ImageAsked, LayerUse, MadeAs, layer_uses};
 pub use worker::{LocalWorker, StartNursery, StepDefaults, WorkerParts};

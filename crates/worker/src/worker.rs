@@ -15,6 +15,7 @@ use rbuild_source::{
 use rbuild_store::{Lease, Store};
 
 use crate::mount::{SecretSource, secret_bytes};
+use crate::ssh::SshAgent;
 use crate::{Ahead, Error, LayerUse, MadeAs, Output, Result};
 
 /// First bytes of what several selections of one input are digested to.
@@ -53,8 +54,8 @@ pub struct WorkerParts {
     pub limits: RemoteLimits,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
-    /// Agent sockets by id.
-    pub agents: BTreeMap<String, PathBuf>,
+    /// Agents by id.
+    pub agents: BTreeMap<String, SshAgent>,
     /// Starts the nursery.
     pub nursery: Arc<dyn StartNursery>,
     /// What every step gets.
@@ -77,7 +78,7 @@ pub struct LocalWorker {
     git: GitSource,
     pub(crate) limits: RemoteLimits,
     pub(crate) secrets: BTreeMap<String, SecretSource>,
-    pub(crate) agents: BTreeMap<String, PathBuf>,
+    pub(crate) agents: BTreeMap<String, SshAgent>,
     pub(crate) nursery: Arc<dyn StartNursery>,
     pub(crate) steps: StepDefaults,
     uses: BTreeMap<VertexId, LayerUse>,
@@ -258,7 +259,11 @@ impl Keyring for LocalWorker {
     }
 
     fn agent(&self, id: &str) -> Option<PathBuf> {
-        self.agents.get(id).cloned()
+        match self.agents.get(id)? {
+            SshAgent::Socket(path) => Some(path.clone()),
+            // Keys in files have no socket outside of steps.
+            SshAgent::Keys(_) => None,
+        }
     }
 }
 

@@ -192,7 +192,7 @@ pub struct StepArgs {
     #[arg(long = "secret", value_name = "SPEC", value_parser = secret)]
     pub secrets: Vec<SecretArg>,
 
-    /// Agent for RUN --mount=type=ssh, as default|ID[=SOCKET]; repeatable
+    /// Agent for RUN --mount=type=ssh, as default|ID[=SOCKET|KEY[,KEY]]; repeatable
     #[arg(long, value_name = "SPEC", value_parser = value::ssh)]
     pub ssh: Vec<SshArg>,
 

@@ -233,27 +233,22 @@ pub fn output(text: &str) -> Result<ExportSpec, String> {
 pub struct SshArg {
     /// Under which name the Dockerfile asks for it.
     pub id: String,
-    /// Its socket; `None` is the agent that `SSH_AUTH_SOCK` names.
-    pub socket: Option<PathBuf>,
+    /// Its socket, or files with keys; none is the agent that `SSH_AUTH_SOCK` names.
+    pub paths: Vec<PathBuf>,
 }
 
-/// Reads `ID` or `ID=SOCKET`.
+/// Reads `ID`, `ID=SOCKET` or `ID=KEY[,KEY]`.
 pub fn ssh(text: &str) -> Result<SshArg, String> {
-    let (id, socket) = match text.split_once('=') {
-        Some((id, socket)) => (id, Some(PathBuf::from(socket))),
-        None => (text, None),
-    };
+    let (id, paths) = text.split_once('=').unwrap_or((text, ""));
     if id.is_empty() {
-        return Err(format!("`{text}` is no agent; write ID or ID=SOCKET"));
+        return Err(format!(
+            "`{text}` is no agent; write ID, ID=SOCKET or ID=KEY"
+        ));
     }
-    if socket.as_ref().is_some_and(|path| path.is_file()) {
-        return Err(
-            "keys in files are not supported; add them to an agent and name its socket".to_owned(),
-        );
-    }
+    let paths = paths.split(',').filter(|path| !path.is_empty());
     Ok(SshArg {
         id: id.to_owned(),
-        socket,
+        paths: paths.map(PathBuf::from).collect(),
     })
 }
 

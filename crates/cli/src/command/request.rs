@@ -255,17 +255,20 @@ fn outputs(results: ResultArgs) -> Result<Vec<ExportSpec>, CommandError> {
     Ok(outputs)
 }
 
-/// An agent without a socket is the user's own.
-fn agents(args: Vec<SshArg>) -> Result<BTreeMap<String, PathBuf>, CommandError> {
-    let socket = |arg: SshArg| {
-        let own = || std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
-        let socket = arg.socket.or_else(own).ok_or_else(|| {
+/// An agent without a path is the user's own.
+fn agents(args: Vec<SshArg>) -> Result<BTreeMap<String, Vec<PathBuf>>, CommandError> {
+    let paths = |arg: SshArg| {
+        if !arg.paths.is_empty() {
+            return Ok((arg.id, arg.paths));
+        }
+        let own = std::env::var_os("SSH_AUTH_SOCK").filter(|own| !own.is_empty());
+        let own = own.ok_or_else(|| {
             let message = format!("ssh agent {}: SSH_AUTH_SOCK is not set", arg.id);
             CommandError::Usage(message)
         })?;
-        Ok((arg.id, socket))
+        Ok((arg.id, vec![own.into()]))
     };
-    args.into_iter().map(socket).collect()
+    args.into_iter().map(paths).collect()
 }
 
 fn secrets(args: Vec<SecretArg>) -> Result<Vec<SecretInput>, CommandError> {

@@ -1,8 +1,11 @@
 //! What a RUN sees, what stops it, and what it leaves behind.
 
+use std::path::Path;
+use std::process::Command;
+
 use rbuild_testkit::{Privilege, granted};
 
-use crate::place::{Place, shell_in};
+use crate::place::{LIMIT, Place, shell_in};
 
 #[test]
 fn a_cache_mount_shows_the_folder_that_source_names() {
@@ -133,4 +136,51 @@ fn a_rebuilt_stage_counts_whole_as_root_and_by_its_files_as_mount() {
         let again = place.build(&[]).expect_success();
         assert_eq!(again.text().contains("CACHED"), cached, "{again}");
     }
+}
+
+/// Copies a program of this machine and the libraries that it is linked with into a folder of the context.
+fn carry_program(place: &Place, program: &str) {
+    let program = rbuild_testkit::need_tool(program);
+    let listed = rbuild_testkit::run(Command::new("ldd").arg(&program), LIMIT).expect_success();
+    let libraries = listed.stdout.split_whitespace();
+    let libraries = libraries.filter(|word| word.starts_with('/'));
+    for file in libraries.map(Path::new).chain([program.as_path()]) {
+        let to = place
+            .context()
+            .join("root")
+            .join(file.strip_prefix("/").expect("a full path"));
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("make a folder");
+        std::fs::copy(file, to).expect("copy a file");
+    }
+}
+
+#[test]
+fn keys_in_files_sign_for_steps() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let place = Place::new(
+        "FROM busybox\n\
+         COPY root /\n\
+         RUN --mount=type=ssh,id=deploy,required --mount=type=bind,target=/c \\\n\
+           echo text > /message && ssh-keygen -Y sign -f /c/key.pub -n file /message && \\\n\
+           echo \"me $(cat /c/key.pub)\" > /signers && \\\n\
+           ssh-keygen -Y verify -f /signers -I me -n file -s /message.sig < /message\n",
+    );
+    carry_program(&place, "ssh-keygen");
+    let key = place.dir().join("key");
+    let mut make = Command::new(rbuild_testkit::need_tool("ssh-keygen"));
+    make.args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key);
+    rbuild_testkit::run(&mut make, LIMIT).expect_success();
+    std::fs::copy(key.with_extension("pub"), place.context().join("key.pub")).expect("copy");
+    let agent = format!("deploy={}", key.display());
+    place
+        .build(&["--ssh", &agent])
+        .expect_success()
+        .expect_text("Good \"file\" signature for me");
+    // A key that cannot be read is told before anything is built.
+    let agent = format!("deploy={}", place.dir().join("none").display());
+    let refused = place.build(&["--ssh", &agent, "--no-cache"]).expect_code(2);
+    assert!(!refused.text().contains("FROM"), "{refused}");
+    refused.expect_text("No such file or directory");
 }

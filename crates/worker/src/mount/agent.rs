@@ -2,7 +2,8 @@
 //!
 //! The agent's own socket is never shown to a step: it has the wrong owner and mode for it, and takes
 //! requests that no step has a right to make. A step may list keys and have something signed; adding,
-//! removing and locking keys, and extensions, are answered with a failure, as in BuildKit.
+//! removing and locking keys, and extensions, are answered with a failure, as in BuildKit. Where keys are
+//! in files (`--ssh ID=FILE`), the engine is the agent: see `ssh`.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -18,17 +19,13 @@ use rbuild_store::StagedDir;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::StepMounts;
+use crate::ssh::{FAILURE, Keyring, REQUEST_IDENTITIES, SIGN_REQUEST, SshAgent};
 use crate::{Error, LocalWorker, Result};
 
 /// Longest message of an agent, as OpenSSH has it.
 const MAX_MESSAGE: usize = 256 * 1024;
 /// Most connections of one step at a time.
 const MAX_CONNECTIONS: usize = 64;
-
-// Source: draft-miller-ssh-agent, "Message numbers".
-const FAILURE: [u8; 1] = [5];
-const REQUEST_IDENTITIES: u8 = 11;
-const SIGN_REQUEST: u8 = 13;
 
 /// What the socket is called in its directory.
 const SOCKET: &str = "agent";
@@ -91,7 +88,7 @@ pub(super) struct AgentDoor {
 
 impl AgentDoor {
     /// Makes the socket in `dir`, which nobody else can enter, and starts answering.
-    fn open(dir: StagedDir, agent: PathBuf) -> Result<Self> {
+    fn open(dir: StagedDir, agent: SshAgent) -> Result<Self> {
         let fail = |source| Error::Io {
             attempt: "make a socket in",
             path: dir.path().to_owned(),
@@ -135,7 +132,7 @@ fn listen_in(dir: &Path) -> io::Result<UnixListener> {
 }
 
 /// Takes connections until the door closes, and then ends those that are open.
-fn answer(listener: &UnixListener, agent: &Path, closing: &CancelToken) {
+fn answer(listener: &UnixListener, agent: &SshAgent, closing: &CancelToken) {
     let open: Arc<Mutex<Vec<(u64, UnixStream)>>> = Arc::default();
     let mut connections: Vec<JoinHandle<()>> = Vec::new();
     for number in 0.. {
@@ -150,9 +147,13 @@ fn answer(listener: &UnixListener, agent: &Path, closing: &CancelToken) {
             continue;
         }
         lock(&open).push((number, known));
-        let (agent, list) = (agent.to_owned(), Arc::clone(&open));
+        let (agent, list) = (agent.clone(), Arc::clone(&open));
         connections.push(thread::spawn(move || {
-            if let Err(error) = relay(&stream, &agent) {
+            let served = match &agent {
+                SshAgent::Socket(socket) => relay(&stream, socket),
+                SshAgent::Keys(keys) => serve(&stream, keys),
+            };
+            if let Err(error) = served {
                 tracing::debug!(%error, "connection to the agent ended");
             }
             lock(&list).retain(|(other, _)| *other != number);
@@ -209,9 +210,17 @@ fn relay(mut step: &UnixStream, agent: &Path) -> io::Result<()> {
                     None => return Ok(()),
                 }
             }
-            _ => FAILURE.to_vec(),
+            _ => vec![FAILURE],
         };
         write_message(&mut step, &answer)?;
+    }
+    Ok(())
+}
+
+/// Answers requests with keys of our own.
+fn serve(mut step: &UnixStream, keys: &Keyring) -> io::Result<()> {
+    while let Some(request) = read_message(&mut step)? {
+        write_message(&mut step, &keys.answer(&request))?;
     }
     Ok(())
 }
@@ -273,14 +282,14 @@ mod tests {
         let store = Store::open(&dir.path().join("store")).unwrap();
         let agent = dir.path().join("agent");
         let served = echo(&agent);
-        let door = AgentDoor::open(store.stage_dir().unwrap(), agent).unwrap();
+        let door = AgentDoor::open(store.stage_dir().unwrap(), SshAgent::Socket(agent)).unwrap();
         let socket = door.socket();
         let stream = UnixStream::connect(&socket).unwrap();
         assert_eq!(ask(&stream, &[REQUEST_IDENTITIES]), [99, 11]);
         assert_eq!(ask(&stream, &[SIGN_REQUEST, 1, 2]), [99, 13, 1, 2]);
         // Add, remove, remove all, lock, extension; and a message without a type.
         for refused in [&[17][..], &[18], &[19], &[22], &[27], &[]] {
-            assert_eq!(ask(&stream, refused), FAILURE);
+            assert_eq!(ask(&stream, refused), [FAILURE]);
         }
         // Closes while a connection is open, and leaves nothing.
         drop(door);
@@ -294,7 +303,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
         let none = dir.path().join("none");
-        let door = AgentDoor::open(store.stage_dir().unwrap(), none).unwrap();
+        let door = AgentDoor::open(store.stage_dir().unwrap(), SshAgent::Socket(none)).unwrap();
         let stream = UnixStream::connect(door.socket()).unwrap();
         let mut rest = Vec::new();
         (&stream).read_to_end(&mut rest).unwrap();
