@@ -327,7 +327,7 @@ impl From<rbuild_worker::Error> for BuildError {
             rbuild_worker::Error::Sandbox(inner) => BuildError::from(inner),
             rbuild_worker::Error::Source(inner) => BuildError::from(inner),
             rbuild_worker::Error::Platform { .. } => BuildError::caused(ErrorKind::Host, e).help(
-                "install an emulator (Debian: qemu-user-static with binfmt-support), or build on such a machine",
+                "register an emulator with the kernel (Debian: qemu-user-static and binfmt-support; it has to have the flag F), run the step on $BUILDPLATFORM, or build on such a machine",
             ),
             rbuild_worker::Error::SshKey { .. } => BuildError::caused(ErrorKind::Usage, e),
             other => BuildError::caused(ErrorKind::Build, other),

@@ -135,12 +135,14 @@ pub enum Error {
     #[error("a vertex lacks one of its inputs")]
     Input,
     /// A foreign platform without emulation.
-    #[error("cannot run {wanted} programs on this {host} machine (no emulator is registered)")]
+    #[error("cannot run {wanted} programs on this {host} machine: {reason}")]
     Platform {
         /// What the step is for.
         wanted: String,
         /// What this machine is.
         host: String,
+        /// Why no emulator helps.
+        reason: String,
     },
 }
 

@@ -1,10 +1,7 @@
 //! Exec ops: one process over the trees of a stack; what it changed becomes a layer.
 
-use std::path::PathBuf;
-
 use rbuild_graph::{ExecOp, NetworkMode, SecurityMode};
 use rbuild_layer::LayerId;
-use rbuild_oci::Platform;
 use rbuild_progress::{Event, LogChunk};
 use rbuild_sandbox::{Limits, Network, RootSpec, Security, StepExit, StepIo, StepSpec, Ulimit};
 use rbuild_solver::OpContext;
@@ -12,7 +9,7 @@ use std::time::SystemTime;
 
 use crate::log::StepLog;
 use crate::mount::StepMounts;
-use crate::{Error, LocalWorker, Output, Result};
+use crate::{Error, LocalWorker, Output, Result, emulation};
 
 /// What a step's host is called when nobody names it.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -25,7 +22,7 @@ impl LocalWorker {
         inputs: &[Output],
         cx: &OpContext<'_>,
     ) -> Result<LayerId> {
-        check_platform(&op.platform)?;
+        emulation::check(&op.platform)?;
         let parents = match op.base.and_then(|at| inputs.get(at)) {
             Some(base) => base.layers().to_vec(),
             None => Vec::new(),
@@ -133,35 +130,4 @@ impl LocalWorker {
             limits: Limits::default(),
         }
     }
-}
-
-/// A program for another machine runs only where the kernel knows an emulator for it.
-fn check_platform(wanted: &Platform) -> Result<()> {
-    let host = Platform::host();
-    let same = wanted.architecture == host.architecture
-        || (host.architecture == "amd64" && wanted.architecture == "386");
-    if same || emulator(&wanted.architecture).is_some_and(|file| file.exists()) {
-        return Ok(());
-    }
-    Err(Error::Platform {
-        wanted: wanted.to_string(),
-        host: host.to_string(),
-    })
-}
-
-/// Where the kernel lists the emulator that qemu's packages register for an architecture.
-fn emulator(architecture: &str) -> Option<PathBuf> {
-    let name = match architecture {
-        "amd64" => "qemu-x86_64",
-        "386" => "qemu-i386",
-        "arm64" => "qemu-aarch64",
-        "arm" => "qemu-arm",
-        "riscv64" => "qemu-riscv64",
-        "ppc64le" => "qemu-ppc64le",
-        "s390x" => "qemu-s390x",
-        "loong64" => "qemu-loongarch64",
-        "mips64le" => "qemu-mips64el",
-        _ => return None,
-    };
-    Some(PathBuf::from("/proc/sys/fs/binfmt_misc").join(name))
 }

@@ -9,6 +9,7 @@
 //! (the frontend), bytes of layers (the layer crate).
 
 mod ahead;
+mod emulation;
 mod error;
 mod exec;
 mod file;

@@ -14,6 +14,7 @@ mod layout;
 mod leftovers;
 mod output;
 mod place;
+mod platforms;
 mod pull;
 mod reproducible;
 mod rootless;
