@@ -50,7 +50,9 @@ pub(crate) fn context(fetching: &Fetching<'_>) -> Result<Option<Elsewhere>> {
         ContextInput::Directory(_) | ContextInput::Empty => Ok(None),
         ContextInput::Archive(input) => {
             let worker = fetching.worker()?;
-            let found = announced(fetching.sink, step, |_| fetching.taken_in(input))?;
+            let found = announced(fetching.sink, step, |key| {
+                fetching.taken_in(input, (&worker, key))
+            })?;
             Ok(Some(
                 fetching.unpacked(RemoteTree::Archive(found), &worker)?,
             ))
