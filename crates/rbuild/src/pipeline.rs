@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rbuild_dockerfile::Dockerfile;
+use rbuild_dockerfile::check::CheckOptions;
 use rbuild_exporter::{Choice, Layout};
 use rbuild_frontend::{LowerRequest, Lowering, NamedContext, Plan, lower};
 use rbuild_graph::{Graph, Op};
@@ -27,7 +28,7 @@ use crate::engine::Engine;
 use crate::outcome::StepCount;
 use crate::places::Places;
 use crate::step::announced;
-use crate::warnings::Warnings;
+use crate::warnings::{Heeding, Warnings};
 use crate::workers::{self, Given};
 use crate::{
     BuildError, BuildRequest, ContextInput, NamedContextInput, Outcome, Result, deliver,
@@ -107,6 +108,7 @@ pub(crate) fn graph_dot(
 /// A plan, and what belongs to it.
 struct Planned {
     plan: Plan,
+    checks: CheckOptions,
     places: Places,
     images: BTreeMap<Digest, Vec<LayerId>>,
     dockerfile: intake::DockerfileText,
@@ -150,9 +152,10 @@ fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
         (&mut warnings, sink, cancel),
     )?;
     warnings.of_frontend(&plan.warnings);
-    warnings.finish()?;
+    let checks = warnings.finish()?;
     Ok(Planned {
         plan,
+        checks,
         places,
         images: answers.into_layers(),
         dockerfile,
@@ -301,7 +304,11 @@ fn solve_plan(
         parallelism: request.jobs.unwrap_or_else(default_jobs),
     };
     warn_of_single_id(engine, &plan.graph, sink);
-    solve(&wanted, &worker, &cache, sink, cancel).map_err(|e| step_error(engine, planned, e))
+    let heeding = Heeding {
+        options: &planned.checks,
+        sink,
+    };
+    solve(&wanted, &worker, &cache, &heeding, cancel).map_err(|e| step_error(engine, planned, e))
 }
 
 /// Steps wait more than they compute: many more than there are cores, so that downloads overlap.

@@ -9,6 +9,7 @@ use rbuild_progress::{Event, Sink, WarningNote};
 
 use crate::lint::{self, Found};
 use crate::places::Places;
+use crate::rule::Rule;
 use crate::{BuildError, Result};
 
 /// The build argument that stands for the `check` directive.
@@ -69,11 +70,11 @@ impl<'a> Warnings<'a> {
         self.tell(found);
     }
 
-    /// Fails if there was a warning and the file wants none.
-    pub(crate) fn finish(self) -> Result<()> {
+    /// Fails if there was a warning and the file wants none; returns what it says about checks.
+    pub(crate) fn finish(self) -> Result<CheckOptions> {
         match lint::violation(&self.options, &self.told) {
             Some(message) => Err(BuildError::build(message)),
-            None => Ok(()),
+            None => Ok(self.options),
         }
     }
 
@@ -101,6 +102,26 @@ impl<'a> Warnings<'a> {
     }
 }
 
+/// Passes on what steps say, less their warnings about rules that the file skips.
+pub(crate) struct Heeding<'a> {
+    /// What the file says about checks.
+    pub(crate) options: &'a CheckOptions,
+    /// Who hears the rest.
+    pub(crate) sink: &'a dyn Sink,
+}
+
+impl Sink for Heeding<'_> {
+    fn send(&self, event: Event) {
+        let rule = match &event {
+            Event::Warning(note) => note.short.split(':').next().and_then(Rule::named),
+            _ => None,
+        };
+        if rule.is_none_or(|rule| lint::is_wanted(self.options, rule)) {
+            self.sink.send(event);
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -111,7 +132,7 @@ mod tests {
     const BODY: &str = "FROM scratch\nLABEL a=b \\\n\n  c=d\n";
 
     /// The warnings of a text, and how it ends.
-    fn found(head: &str, argument: Option<&str>) -> (Vec<WarningNote>, Result<()>) {
+    fn found(head: &str, argument: Option<&str>) -> (Vec<WarningNote>, Result<CheckOptions>) {
         let text = format!("{head}{BODY}");
         let (places, sink) = (Places::new("Dockerfile", &text), CollectSink::new());
         let parsed = rbuild_dockerfile::parse(&text);
@@ -138,6 +159,35 @@ mod tests {
         let page = "https://docs.docker.com/go/dockerfile/rule/no-empty-continuation/";
         assert_eq!(note.url.as_deref(), Some(page));
         assert_eq!((note.detail.len(), note.line), (2, Some(4)));
+    }
+
+    #[test]
+    fn steps_heed_what_the_file_skips() {
+        let kept = |options: &str, short: &str| {
+            let sink = CollectSink::new();
+            let options = CheckOptions::parse(options).unwrap();
+            let heeding = Heeding {
+                options: &options,
+                sink: &sink,
+            };
+            heeding.send(Event::Warning(WarningNote {
+                vertex: None,
+                short: short.to_owned(),
+                detail: Vec::new(),
+                url: None,
+                file: None,
+                line: None,
+                end_line: None,
+            }));
+            !sink.take().is_empty()
+        };
+        assert!(kept("", "UnknownOwner: \"app\" is not there"));
+        assert!(!kept(
+            "skip=UnknownOwner",
+            "UnknownOwner: \"app\" is not there"
+        ));
+        // What is no rule cannot be skipped.
+        assert!(kept("skip=all", "SingleId: no subordinate ids"));
     }
 
     #[test]

@@ -59,11 +59,14 @@ pub fn sarif(report: &CheckReport, uri: &str) -> String {
     format!("{log:#}\n")
 }
 
-/// Returns a path as a URI reference: from `top` on, with `/` between its parts.
+/// Returns a path as a URI reference: from `top` on, or a whole `file:` one if it lies elsewhere.
 pub fn uri(path: &Path, top: &Path) -> String {
     let path = path.strip_prefix(top).unwrap_or(path);
     let path = path.strip_prefix(".").unwrap_or(path);
-    let mut out = String::new();
+    let mut out = match path.is_absolute() {
+        true => "file://".to_owned(),
+        false => String::new(),
+    };
     for byte in path.to_string_lossy().bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
@@ -137,7 +140,7 @@ mod tests {
         let check = |path: &str, wanted| assert_eq!(uri(path.as_ref(), "/top".as_ref()), wanted);
         check("/top/a/Dockerfile", "a/Dockerfile");
         check("./Dockerfile", "Dockerfile");
-        check("/else/Dockerfile", "/else/Dockerfile");
+        check("/else/Dockerfile", "file:///else/Dockerfile");
         check("a b/%.Dockerfile", "a%20b/%25.Dockerfile");
     }
 }
