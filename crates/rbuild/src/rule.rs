@@ -175,7 +175,7 @@ const RULES: [Rule; 26] = [
     ),
     own(
         "UnknownOwner",
-        "Names of owners are looked up in the image; one that is not there becomes root.",
+        "Names of owners are looked up in the image; one that is not there becomes root, or fails the step where there are no accounts at all.",
     ),
 ];
 

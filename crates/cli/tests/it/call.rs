@@ -122,6 +122,21 @@ fn the_files_own_options_are_heeded() {
 }
 
 #[test]
+fn rules_of_our_own_never_fail_a_build() {
+    let text = "# check=error=true\nFROM scratch\nCOPY <<a.js <<b.js /app\n\na.js\n\nb.js\n";
+    let place = Place::new(text);
+    let built = place
+        .rbuild(&["--progress", "plain", "context"])
+        .expect_success();
+    assert!(built.stderr.contains(" - SourcesToOneFile: "), "{built}");
+    let checked = place.rbuild(&["--check", "context"]).expect_code(1);
+    checked
+        .expect_text("WARNING: SourcesToOneFile\n")
+        .expect_text("`/app/`");
+    assert_eq!(checked.stderr, "");
+}
+
+#[test]
 fn json_has_buildkits_form_and_exact_places() {
     let place = Place::new(DOUBTFUL);
     let answer = place.rbuild(&["--call=check,format=json", "context"]);

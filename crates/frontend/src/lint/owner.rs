@@ -8,8 +8,8 @@ use crate::lower::StageCx;
 use crate::stage::Command;
 use crate::state::Root;
 
-/// Warns of names in `--chown` on an image without files, and so without accounts: such names become
-/// root. Of other images the step itself tells when it looks.
+/// Warns of names in `--chown` on an image without files, and so without accounts: the step will fail.
+/// Of other images the step itself tells when it looks.
 pub(crate) fn check(
     stage: &mut StageCx<'_, '_>,
     command: &Command<'_>,
@@ -25,7 +25,7 @@ pub(crate) fn check(
         if name == "root" {
             continue;
         }
-        let message = format!("Owner '{name}' is unknown in an empty image and becomes root");
+        let message = format!("Owner '{name}' cannot be found: the image is empty, it has no accounts");
         let help = "Give numbers, as in `--chown=1000:1000`.";
         stage.warn(command, (Code::UnknownOwner, message), (word, help));
     }
