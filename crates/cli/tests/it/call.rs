@@ -130,7 +130,7 @@ fn rules_of_our_own_never_fail_a_build() {
         .expect_success();
     assert!(built.stderr.contains(" - SourcesToOneFile: "), "{built}");
     let checked = place.rbuild(&["--check", "context"]).expect_code(1);
-    checked
+    let checked = checked
         .expect_text("WARNING: SourcesToOneFile\n")
         .expect_text("`/app/`");
     assert_eq!(checked.stderr, "");

@@ -25,7 +25,8 @@ pub(crate) fn check(
         if name == "root" {
             continue;
         }
-        let message = format!("Owner '{name}' cannot be found: the image is empty, it has no accounts");
+        let message =
+            format!("Owner '{name}' cannot be found: the image is empty, it has no accounts");
         let help = "Give numbers, as in `--chown=1000:1000`.";
         stage.warn(command, (Code::UnknownOwner, message), (word, help));
     }
