@@ -3,9 +3,10 @@
 use rbuild_dockerfile::{LineRange, Parsed, SourceFile};
 use rbuild_frontend::{Entitlements, Known, Lowering, TargetOutline, lower};
 
+use crate::elsewhere::{Elsewhere, Fetching};
 use crate::places::Places;
 use crate::stand_in::made_up;
-use crate::{BuildRequest, Result, intake, pipeline};
+use crate::{Result, pipeline};
 
 /// What a target takes from outside.
 #[derive(Debug, Clone)]
@@ -43,10 +44,10 @@ pub struct Target {
 /// What the target of a request takes from outside. No image is looked up.
 ///
 /// Errors: the Dockerfile cannot be read or is wrong.
-pub fn outline(request: &BuildRequest) -> Result<OutlineReport> {
-    let (source, parsed) = read(request)?;
+pub(crate) fn outline(fetching: &Fetching<'_>) -> Result<OutlineReport> {
+    let (source, parsed, elsewhere) = read(fetching)?;
     let places = Places::new(source.name(), source.text());
-    let mut wanted = pipeline::lower_request(request, None)?;
+    let mut wanted = pipeline::lower_request(fetching.request, elsewhere.as_ref())?;
     wanted.entitlements = Entitlements {
         network_host: true,
         security_insecure: true,
@@ -73,8 +74,8 @@ pub fn outline(request: &BuildRequest) -> Result<OutlineReport> {
 /// The stages of the Dockerfile of a request.
 ///
 /// Errors: the Dockerfile cannot be read or is wrong.
-pub fn targets(request: &BuildRequest) -> Result<TargetsReport> {
-    let (source, parsed) = read(request)?;
+pub(crate) fn targets(fetching: &Fetching<'_>) -> Result<TargetsReport> {
+    let (source, parsed, _) = read(fetching)?;
     let stages = parsed.dockerfile.stages.into_iter();
     let targets = stages.map(|stage| Target {
         name: stage.name.map(|name| name.text),
@@ -87,10 +88,10 @@ pub fn targets(request: &BuildRequest) -> Result<TargetsReport> {
     Ok(TargetsReport { source, targets })
 }
 
-fn read(request: &BuildRequest) -> Result<(SourceFile, Parsed)> {
-    intake::check_contexts(request)?;
-    let dockerfile = intake::dockerfile(request)?;
+fn read(fetching: &Fetching<'_>) -> Result<(SourceFile, Parsed, Option<Elsewhere>)> {
+    let (dockerfile, elsewhere) = pipeline::definition(fetching)?;
     let parsed = rbuild_dockerfile::parse(&dockerfile.text);
     Places::new(&dockerfile.name, &dockerfile.text).check_parsed(&parsed)?;
-    Ok((SourceFile::new(dockerfile.name, dockerfile.text), parsed))
+    let source = SourceFile::new(dockerfile.name, dockerfile.text);
+    Ok((source, parsed, elsewhere))
 }

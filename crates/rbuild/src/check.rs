@@ -1,6 +1,7 @@
 //! A check of a Dockerfile: all that the rules find, and what would stop a build, without one.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rbuild_dockerfile::check::CheckOptions;
 use rbuild_dockerfile::{Dockerfile, LineRange, Parsed, SourceFile, Span};
@@ -8,12 +9,12 @@ use rbuild_frontend::{Diagnostic, Entitlements, Extent, Known, Linting, LowerReq
 use rbuild_progress::{CancelToken, Sink};
 
 use crate::answer::Answers;
+use crate::elsewhere::{Elsewhere, Fetching};
 use crate::engine::Engine;
 use crate::intake::{self, DockerfileText};
 use crate::lint::{Found, is_wanted, of_frontend, of_parser, violation};
 use crate::places::Places;
 use crate::stand_in::made_up;
-use crate::step::announced;
 use crate::{BuildError, BuildRequest, ErrorKind, Report, Result, pipeline, warnings};
 
 /// What a check found.
@@ -60,15 +61,20 @@ pub(crate) fn check(
     sink: &dyn Sink,
     cancel: &CancelToken,
 ) -> Result<CheckReport> {
-    intake::check_contexts(request)?;
-    let load = "[internal] load build definition from Dockerfile";
-    let dockerfile = announced(sink, load, |_| intake::dockerfile(request))?;
+    let lease = Arc::new(engine.store().lease(&[])?.0);
+    let (dockerfile, elsewhere) = pipeline::definition(&Fetching {
+        engine,
+        request,
+        lease: &lease,
+        sink,
+        cancel,
+    })?;
     let places = Places::new(&dockerfile.name, &dockerfile.text);
     let parsed = rbuild_dockerfile::parse(&dockerfile.text);
     let mut found = of_parser(&parsed);
     let mut error = places.check_parsed(&parsed).err();
     if error.is_none() {
-        let wanted = wanted(request, &dockerfile)?;
+        let wanted = wanted(request, &dockerfile, elsewhere.as_ref())?;
         let mut answers = answers(engine, request, &parsed.dockerfile);
         let tools = (&places, sink, cancel);
         let (more, failed) = linted(&parsed.dockerfile, &wanted, &mut answers, tools)?;
@@ -85,9 +91,15 @@ pub(crate) fn check(
     })
 }
 
-fn wanted(request: &BuildRequest, dockerfile: &DockerfileText) -> Result<LowerRequest> {
-    let mut wanted = pipeline::lower_request(request, None)?;
-    wanted.ignored = intake::ignored(request, dockerfile);
+fn wanted(
+    request: &BuildRequest,
+    dockerfile: &DockerfileText,
+    elsewhere: Option<&Elsewhere>,
+) -> Result<LowerRequest> {
+    let mut wanted = pipeline::lower_request(request, elsewhere)?;
+    if elsewhere.is_none() {
+        wanted.ignored = intake::ignored(request, dockerfile);
+    }
     if wanted.target.is_none() {
         wanted.extent = Extent::All;
     }

@@ -14,12 +14,13 @@ use rbuild_source::{
 };
 use rbuild_store::Store;
 
+use crate::elsewhere::Fetching;
 use crate::images::Images;
 use crate::nursery::{LazyNursery, tree_work};
 use crate::step::announced;
 use crate::{
-    BuildRequest, CheckReport, EngineConfig, ImageDetails, ImageSummary, Outcome, Removed, Result,
-    VerifySummary, check, pipeline,
+    BuildRequest, CheckReport, EngineConfig, ImageDetails, ImageSummary, Outcome, OutlineReport,
+    Removed, Result, TargetsReport, VerifySummary, call, check, pipeline,
 };
 
 /// A store, and everything that can be done with it. Used from many threads, and beside other
@@ -122,6 +123,44 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Result<CheckReport> {
         check::check(self, request, sink, cancel)
+    }
+
+    /// What the target of a request takes from outside. No image is looked up.
+    ///
+    /// Errors: the Dockerfile cannot be read or is wrong.
+    pub fn outline(
+        &self,
+        request: &BuildRequest,
+        sink: &dyn Sink,
+        cancel: &CancelToken,
+    ) -> Result<OutlineReport> {
+        let lease = Arc::new(self.store.lease(&[])?.0);
+        call::outline(&Fetching {
+            engine: self,
+            request,
+            lease: &lease,
+            sink,
+            cancel,
+        })
+    }
+
+    /// The stages of the Dockerfile of a request.
+    ///
+    /// Errors: the Dockerfile cannot be read or is wrong.
+    pub fn targets(
+        &self,
+        request: &BuildRequest,
+        sink: &dyn Sink,
+        cancel: &CancelToken,
+    ) -> Result<TargetsReport> {
+        let lease = Arc::new(self.store.lease(&[])?.0);
+        call::targets(&Fetching {
+            engine: self,
+            request,
+            lease: &lease,
+            sink,
+            cancel,
+        })
     }
 
     /// The graph of a build in the dot language; its images are looked up as in a build.

@@ -56,7 +56,7 @@ pub mod oci {
     pub use rbuild_oci::*;
 }
 
-pub use call::{OutlineReport, Target, TargetsReport, outline, targets};
+pub use call::{OutlineReport, Target, TargetsReport};
 pub use check::{CheckReport, Finding};
 pub use config::EngineConfig;
 pub use elsewhere::is_remote_context;

@@ -122,13 +122,7 @@ fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
         cancel,
         ..
     } = *fetching;
-    intake::check_contexts(request)?;
-    let elsewhere = elsewhere::context(fetching)?;
-    let load = "[internal] load build definition from Dockerfile";
-    let dockerfile = announced(sink, load, |_| match &elsewhere {
-        Some(found) => intake::dockerfile_elsewhere(request, found, (engine, cancel)),
-        None => intake::dockerfile(request),
-    })?;
+    let (dockerfile, elsewhere) = definition(fetching)?;
     let places = Places::new(&dockerfile.name, &dockerfile.text);
     let parsed = rbuild_dockerfile::parse(&dockerfile.text);
     let mut warnings = Warnings::new(&parsed, &request.build_args, (&places, sink));
@@ -160,6 +154,21 @@ fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
         images: answers.into_layers(),
         dockerfile,
     })
+}
+
+/// The Dockerfile of a request, and the context where that is no directory of this machine.
+pub(crate) fn definition(
+    fetching: &Fetching<'_>,
+) -> Result<(intake::DockerfileText, Option<Elsewhere>)> {
+    let (request, cancel) = (fetching.request, fetching.cancel);
+    intake::check_contexts(request)?;
+    let elsewhere = elsewhere::context(fetching)?;
+    let load = "[internal] load build definition from Dockerfile";
+    let dockerfile = announced(fetching.sink, load, |_| match &elsewhere {
+        Some(found) => intake::dockerfile_elsewhere(request, found, (fetching.engine, cancel)),
+        None => intake::dockerfile(request),
+    })?;
+    Ok((dockerfile, elsewhere))
 }
 
 /// Lowers, and answers what lowering asks, until it is done.

@@ -29,7 +29,7 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let asked = args.call.call();
     let request = request::request(args)?;
     if asked.method != CallMethod::Build {
-        return call::run(asked, &request, root);
+        return call::run(asked, &request, (root, &cancel));
     }
     let engine = open(root)?;
     if matches!(mode, Mode::Tty | Mode::Plain) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use rbuild::progress::NullSink;
+use rbuild::progress::{CancelToken, NullSink};
 use rbuild::{BuildRequest, CheckReport};
 
 use super::{CommandError, CommandResult, open, print};
@@ -11,33 +11,46 @@ use crate::answer;
 use crate::args::{Call, CallFormat, CallMethod, CallStatus};
 use crate::exit::Exit;
 use crate::failure::failure;
-use crate::signal;
 use crate::style::Look;
 
 /// Answers; findings of a check and what stops a build end with 1, as with BuildKit's client.
-pub fn run(call: Call, request: &BuildRequest, root: Option<&Path>) -> CommandResult {
-    match (call.method, call.format) {
-        (CallMethod::Outline, CallFormat::Json) => {
-            print(&answer::outline_json(&rbuild::outline(request)?))
+pub fn run(
+    call: Call,
+    request: &BuildRequest,
+    (root, cancel): (Option<&Path>, &CancelToken),
+) -> CommandResult {
+    let is_json = call.format == CallFormat::Json;
+    if call.method == CallMethod::Describe {
+        return match is_json {
+            true => print(&answer::describe_json()),
+            false => print(&answer::describe()),
+        };
+    }
+    let engine = open(root)?;
+    match call.method {
+        CallMethod::Outline => {
+            let report = engine.outline(request, &NullSink, cancel)?;
+            match is_json {
+                true => print(&answer::outline_json(&report)),
+                false => print(&answer::outline_text(&report)),
+            }
         }
-        (CallMethod::Outline, _) => print(&answer::outline_text(&rbuild::outline(request)?)),
-        (CallMethod::Targets, CallFormat::Json) => {
-            print(&answer::targets_json(&rbuild::targets(request)?))
+        CallMethod::Targets => {
+            let report = engine.targets(request, &NullSink, cancel)?;
+            match is_json {
+                true => print(&answer::targets_json(&report)),
+                false => print(&answer::targets_text(&report)),
+            }
         }
-        (CallMethod::Targets, _) => print(&answer::targets_text(&rbuild::targets(request)?)),
-        (CallMethod::Describe, CallFormat::Json) => print(&answer::describe_json()),
-        (CallMethod::Describe, _) => print(&answer::describe()),
-        (CallMethod::Check | CallMethod::Build, _) => check(call, request, root),
+        _ => checked(call, &engine.check(request, &NullSink, cancel)?),
     }
 }
 
-fn check(call: Call, request: &BuildRequest, root: Option<&Path>) -> CommandResult {
-    let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
-    let report = open(root)?.check(request, &NullSink, &cancel)?;
+fn checked(call: Call, report: &CheckReport) -> CommandResult {
     match call.format {
-        CallFormat::Json => print(&answer::check_json(&report))?,
-        CallFormat::Sarif => print(&answer::sarif(&report, &uri(&report)?))?,
-        CallFormat::Text => text(&report)?,
+        CallFormat::Json => print(&answer::check_json(report))?,
+        CallFormat::Sarif => print(&answer::sarif(report, &uri(report)?))?,
+        CallFormat::Text => text(report)?,
     };
     let is_clean = report.findings.is_empty() && report.error.is_none();
     match call.status {
