@@ -147,13 +147,19 @@ pub enum Error {
         /// What git said.
         said: String,
     },
-    /// A reference is none, or the repository has none of that name.
-    #[error("ref {reference}: {reason}")]
+    /// A text cannot be a reference.
+    #[error("invalid ref {reference:?}")]
     GitRef {
+        /// The text.
+        reference: String,
+    },
+    /// A repository has no such branch, tag or commit.
+    #[error("repository does not contain ref {reference} ({remote})")]
+    GitNoRef {
         /// The reference.
         reference: String,
-        /// What is wrong.
-        reason: &'static str,
+        /// The repository, without credentials.
+        remote: String,
     },
     /// A commit is not the one that the checksum names.
     #[error("expected checksum to match {wanted}, got {found}")]

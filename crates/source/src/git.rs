@@ -83,8 +83,8 @@ impl GitSource {
 
     /// Finds the files of `op` here or fetches them.
     ///
-    /// Errors: [`Error::Git`] with what git says, [`Error::GitRef`], [`Error::GitChecksum`],
-    /// [`Error::GitSubdir`], [`Error::TooLarge`], [`Error::Cancelled`].
+    /// Errors: [`Error::Git`] with what git says, [`Error::GitRef`], [`Error::GitNoRef`],
+    /// [`Error::GitChecksum`], [`Error::GitSubdir`], [`Error::TooLarge`], [`Error::Cancelled`].
     pub fn supply(&self, op: &GitOp, cx: &RemoteContext<'_>) -> Result<GitTree> {
         let resolved = match &op.commit {
             Some(commit) => Resolved::of_commit(commit),

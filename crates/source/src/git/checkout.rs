@@ -111,9 +111,9 @@ fn fetch(git: &Git<'_>, op: &GitOp, wanted: &Resolved, work: &Path) -> Result<()
     git.run(&words, Some(work))
         .map_err(|e| e.named(|said| failed(op, "failed to fetch remote", said)))?;
     if !has_wanted() {
-        return Err(Error::GitRef {
+        return Err(Error::GitNoRef {
             reference: wanted.commit.clone(),
-            reason: "repository does not contain it",
+            remote: without_credentials(&op.remote),
         });
     }
     keep(git, op, wanted, work)

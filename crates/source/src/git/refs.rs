@@ -1,6 +1,7 @@
 //! What a reference stands for.
 
 use rbuild_graph::GitOp;
+use rbuild_registry::without_credentials;
 
 use super::command::Git;
 use super::failed;
@@ -38,7 +39,6 @@ pub(super) fn check_name(reference: &str) -> Result<()> {
     if reference.starts_with('-') || reference.contains(odd) || reference.contains("..") {
         return Err(Error::GitRef {
             reference: reference.to_owned(),
-            reason: "not a valid name",
         });
     }
     Ok(())
@@ -90,12 +90,12 @@ pub(super) fn ask(git: &Git<'_>, op: &GitOp) -> Result<Resolved> {
         }
     };
     let found = names.iter().find_map(|name| resolved(&lines, name));
-    found.ok_or_else(|| Error::GitRef {
+    found.ok_or_else(|| Error::GitNoRef {
         reference: match reference {
             "" => "HEAD".to_owned(),
             name => name.to_owned(),
         },
-        reason: "repository does not contain it",
+        remote: without_credentials(&op.remote),
     })
 }
 

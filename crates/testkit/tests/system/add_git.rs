@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rbuild_testkit::{Finished, GitServer, Listing, TempDir, Tree, git, need_tool};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::interrupt::start_until;
 use crate::leftovers::processes_left;
@@ -203,14 +204,17 @@ fn what_is_not_there_is_said() {
         finished.expect_code(1).expect_text(wanted);
         place.assert_intact();
     };
-    check("ADD URL#nope /s", "repository does not contain it");
+    check("ADD URL#nope /s", "repository does not contain ref nope");
     check(
         &format!("ADD URL#{} /s", "1".repeat(40)),
-        "repository does not contain it",
+        "repository does not contain ref 1111",
     );
     let other = server.1.url("other.git");
     check(&format!("ADD {other} /s"), "failed to fetch remote");
-    check("ADD URL#--upload-pack=x /s", "not a valid name");
+    check(
+        "ADD URL#--upload-pack=x /s",
+        "invalid ref \"--upload-pack=x\"",
+    );
     check("ADD URL?what=1 /s", "unexpected query \"what\"");
 }
 
@@ -264,12 +268,12 @@ fn times_are_those_of_the_commit_on_demand() {
     assert_eq!(meta.mtime(), 1_000_000_000);
 }
 
-/// A git daemon that ends with the value.
+/// A git daemon that ends with the value: the program and the one that it starts.
 struct Daemon(Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.0.kill().ok();
+        kill_process_group(Pid::from_child(&self.0), Signal::KILL).ok();
         self.0.wait().ok();
     }
 }
@@ -285,6 +289,7 @@ fn the_git_protocol_is_spoken_too() {
         .arg(format!("--base-path={}", repository.root().display()))
         .args(["--listen=127.0.0.1", &format!("--port={port}")])
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .expect("start git daemon");
     let _daemon = Daemon(daemon);
