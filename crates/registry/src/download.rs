@@ -13,6 +13,7 @@ use crate::cancel::until;
 use crate::client::{Inner, Place};
 use crate::endpoint::Endpoint;
 use crate::failure::{Subject, failure};
+use crate::network::reason;
 use crate::{Error, Result};
 
 /// One blob on its way. Runs on the network thread; bytes leave through `pieces`, in order and not
@@ -159,7 +160,7 @@ impl Download {
             found,
             source: match end {
                 End::Clean => None,
-                End::Broken(source) => Some(Box::new(source)),
+                End::Broken(source) => Some(reason(source)),
             },
         }
     }

@@ -24,6 +24,7 @@ mod endpoint;
 mod error;
 mod failure;
 mod fetch;
+mod network;
 mod resolve;
 mod retry;
 mod secret;

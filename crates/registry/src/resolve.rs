@@ -14,6 +14,7 @@ use crate::client::{Client, Inner, Place};
 use crate::document;
 use crate::endpoint::Endpoint;
 use crate::failure::{Subject, failure};
+use crate::network::reason;
 use crate::{Error, Result};
 
 /// Largest manifest or index that is read, in bytes. Registries refuse larger ones as well.
@@ -261,7 +262,7 @@ impl Inner {
                         let host = place.endpoint.host.clone();
                         return Err(Error::Unreachable {
                             host,
-                            source: Box::new(source),
+                            source: reason(source),
                         });
                     }
                     tokio::time::sleep(self.config.retry.pause(failures, None)).await;

@@ -8,6 +8,7 @@ use reqwest::{Certificate, Method, NoProxy, Proxy, Response, StatusCode, Url};
 
 use crate::config::ClientConfig;
 use crate::endpoint::{Endpoint, authority};
+use crate::network::{inner, reason};
 use crate::retry::{asks_for_patience, retry_after};
 use crate::{Error, Result};
 
@@ -223,11 +224,11 @@ pub(crate) fn redirect(response: &Response, from: &Url) -> Result<Option<Url>> {
     }
 }
 
-/// Tells a TLS failure from the rest. The address is dropped: it may be a signed one.
+/// Tells a TLS failure from the rest.
 fn no_connection(url: &Url, error: reqwest::Error) -> Error {
     let host = authority(url);
     let is_tls = mentions_tls(&error);
-    let source = Box::new(error.without_url());
+    let source = reason(error);
     if is_tls {
         Error::Tls { host, source }
     } else {
@@ -239,12 +240,5 @@ fn mentions_tls(error: &(dyn StdError + 'static)) -> bool {
     if error.is::<rustls::Error>() {
         return true;
     }
-    // An I/O error's `source` skips the error that it wraps.
-    let wrapped = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
-    match wrapped {
-        Some(inner) => mentions_tls(inner),
-        None => error.source().is_some_and(mentions_tls),
-    }
+    inner(error).is_some_and(mentions_tls)
 }

@@ -13,6 +13,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::client::Client;
 use crate::endpoint::authority;
+use crate::network::reason;
 use crate::retry::{asks_for_patience, retry_after};
 use crate::transport::{REDIRECTS, redirect};
 use crate::{Error, Result, Secret};
@@ -167,7 +168,7 @@ async fn read(
         match response.chunk().await {
             Ok(Some(piece)) => take(&piece)?,
             Ok(None) => return Ok(()),
-            Err(error) => return Err(ReadError::Broken(Box::new(error.without_url()))),
+            Err(error) => return Err(ReadError::Broken(reason(error))),
         }
     }
 }
