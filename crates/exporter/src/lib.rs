@@ -21,6 +21,7 @@ mod layout;
 mod layout_dir;
 mod output;
 mod parse;
+mod place;
 mod rootfs_tar;
 mod spec;
 mod tar_header;
@@ -31,6 +32,7 @@ pub use context::Context;
 pub use error::{Error, Result};
 pub use export::{Exported, export, write_archive};
 pub use import::{Choice, ImportedImage, Layout, LayoutFetch, ResolvedImage, Source, import};
+pub use place::check_file_place;
 pub use spec::{
     Annotation, AnnotationPlace, Dest, Export, ExportSpec, Family, ImageOptions, ImageOutput, Stale,
 };

@@ -26,7 +26,7 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// Opens `dest`; parent directories are made.
+    /// Opens `dest`; its folder must be there.
     pub(crate) fn open(dest: &Dest) -> Result<Self> {
         match dest {
             Dest::Stdout => Ok(Self::Stdout(BufWriter::with_capacity(BUFFER, io::stdout()))),
@@ -136,9 +136,6 @@ impl NewFile {
         hidden.push(name);
         hidden.push(format!(".{random}.tmp"));
         let temporary = target.with_file_name(hidden);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(Error::at("create", parent))?;
-        }
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -212,6 +209,8 @@ mod tests {
     fn file_appears_when_finished_and_not_before() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("a/b.tar");
+        assert!(Output::open(&Dest::File(target.clone())).is_err());
+        fs::create_dir(dir.path().join("a")).unwrap();
         let mut output = Output::open(&Dest::File(target.clone())).unwrap();
         output.write_all(b"half").unwrap();
         assert!(!target.exists());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rbuild_layer::Compression;
 use rbuild_oci::{Platform, Reference};
 
+use crate::place::{check_dir_place, check_file_place};
 use crate::{Error, Result};
 
 /// One output of a build, as asked for on the command line.
@@ -250,7 +251,7 @@ fn check_dir(dest: &Path) -> Result<()> {
             "destination directory {} is a file",
             dest.display()
         ))),
-        _ => Ok(()),
+        _ => check_dir_place(dest).map_err(|error| unusable(dest, &error)),
     }
 }
 
@@ -263,6 +264,12 @@ fn check_file(kind: &str, dest: &Dest) -> Result<()> {
             "destination file {} is a directory",
             path.display()
         ))),
-        _ => Ok(()),
+        Dest::File(path) => check_file_place(path).map_err(|error| unusable(path, &error)),
+        Dest::Stdout | Dest::Engine => Ok(()),
     }
+}
+
+/// In the words of BuildKit's clients, which open the file at this point.
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
+    Error::output(format!("failed to open {}: {error}", path.display()))
 }

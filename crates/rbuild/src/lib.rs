@@ -68,7 +68,7 @@ pub use outcome::{Outcome, StepCount};
 pub use rbuild_dockerfile::{LineRange, Position, SourceFile, Span};
 pub use rbuild_exporter::{
     Annotation, AnnotationPlace, Dest, Error as ExportError, Export, ExportSpec, Exported,
-    ImageOptions, ImageOutput,
+    ImageOptions, ImageOutput, check_file_place,
 };
 pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutline};
 pub use rbuild_graph::{NetworkMode, Ulimit};

@@ -31,6 +31,7 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     if asked.method != CallMethod::Build {
         return call::run(asked, &request, (root, &cancel));
     }
+    report.check()?;
     let engine = open(root)?;
     if matches!(mode, Mode::Tty | Mode::Plain) {
         io::stderr().write_all(notes.as_bytes()).ok();
@@ -141,6 +142,24 @@ impl Report {
             tells_id: is_quiet && !is_taken,
             iidfile: args.iidfile.take(),
             metadata_file: args.metadata_file.take(),
+        }
+    }
+
+    /// Refuses files that cannot be written, and removes an id that would be wrong if the build fails.
+    fn check(&self) -> Result<(), CommandError> {
+        for path in self.iidfile.iter().chain(&self.metadata_file) {
+            let writable = match path.is_file() {
+                true => fs::OpenOptions::new().append(true).open(path).map(drop),
+                false => rbuild::check_file_place(path),
+            };
+            writable.map_err(|error| {
+                CommandError::Usage(format!("failed to open {}: {error}", path.display()))
+            })?;
+        }
+        match &self.iidfile {
+            // Its folder may be closed where the file is not.
+            Some(path) if path.is_file() && fs::remove_file(path).is_err() => write_file(path, &[]),
+            _ => Ok(()),
         }
     }
 

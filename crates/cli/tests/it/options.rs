@@ -198,3 +198,40 @@ fn an_archive_on_standard_output_is_alone_there() {
     assert!(output.status.success());
     assert!(output.stdout.len() > 1024 && output.stdout.ends_with(&[0; 1024]));
 }
+
+#[test]
+fn places_that_cannot_be_written_are_noticed_before_building() {
+    let place = Place::new("FROM scratch\nCOPY a.txt /\nCOPY missing /\n");
+    let folder = place.dir.path().display().to_string();
+    for (option, path) in [
+        ("--iidfile", "none/id"),
+        ("--metadata-file", "none/meta"),
+        ("--metadata-file", "context/a.txt/meta"),
+        ("--iidfile", "context"),
+        ("-o", "type=oci,dest=none/image.tar"),
+        ("-o", "type=docker,dest=none/image.tar"),
+        ("-o", "type=tar,dest=none/files.tar"),
+        ("-o", "type=local,dest=context/a.txt/files"),
+        ("-o", "type=oci,tar=false,dest=context/a.txt/layout"),
+    ] {
+        let refused = place.rbuild(&[option, path, "context"]).expect_code(2);
+        // Not what the build would fail with.
+        assert!(!refused.stderr.contains("missing"), "{refused}");
+        let last = path.rsplit('=').next().unwrap();
+        assert!(refused.stderr.contains(last), "{refused}");
+    }
+    assert!(!place.dir.path().join("none").exists(), "{folder}");
+}
+
+#[test]
+fn an_old_id_does_not_outlive_a_failed_build() {
+    let place = Place::new(COPY);
+    place
+        .rbuild(&["--iidfile", "id", "context"])
+        .expect_success();
+    assert!(place.read("id").starts_with("sha256:"));
+    place
+        .rbuild(&["--iidfile", "id", "--target", "nope", "context"])
+        .expect_code(1);
+    assert!(!place.dir.path().join("id").exists());
+}
