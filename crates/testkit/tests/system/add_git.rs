@@ -288,6 +288,7 @@ fn the_git_protocol_is_spoken_too() {
         .args(["-c", "safe.directory=*", "daemon", "--export-all"])
         .arg(format!("--base-path={}", repository.root().display()))
         .args(["--listen=127.0.0.1", &format!("--port={port}")])
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
