@@ -91,6 +91,19 @@ fn the_dockerfile_is_looked_for_in_the_archive() {
 }
 
 #[test]
+fn a_dockerfile_in_an_archive_can_be_checked_and_asked() {
+    let place = Place::new("FROM nothing\n");
+    let text = "# one the first\nFROM scratch as one\n";
+    let bytes = archive(Tree::new().file("Dockerfile", text), &["-z"]);
+    let ask = |call: &str| run_with_input(&mut place.rbuild(&["build", call, "-"]), &bytes, LIMIT);
+    ask("--check").expect_code(1).expect_text("FromAsCasing");
+    ask("--call=targets")
+        .expect_success()
+        .expect_text("the first");
+    ask("--call=outline").expect_success().expect_text("one");
+}
+
+#[test]
 fn the_second_build_of_an_archive_is_cached() {
     let place = Place::new("FROM nothing\n");
     let bytes = archive(files(), &[]);
