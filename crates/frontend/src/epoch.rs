@@ -11,7 +11,8 @@ const NAME: &str = "SOURCE_DATE_EPOCH";
 /// The time in seconds since 1970: from the build argument, else from the global ARG, else from
 /// the request.
 ///
-/// `context` and the names of local contexts stand for the time of a directory, which has none.
+/// `context` stands for the time of the context: a directory has none, and neither have those that are
+/// named by other names of local contexts.
 pub(crate) fn source_epoch(
     request: &LowerRequest,
     globals: &Globals,
@@ -21,8 +22,11 @@ pub(crate) fn source_epoch(
     let Some(text) = argument.or_else(|| globals.scope.get(NAME)) else {
         return Ok(request.source_epoch);
     };
-    if text.is_empty() || text == "context" {
+    if text.is_empty() {
         return Ok(None);
+    }
+    if text == "context" {
+        return Ok(request.context_epoch);
     }
     if let Ok(seconds) = text.parse() {
         return Ok(Some(seconds));
@@ -32,7 +36,7 @@ pub(crate) fn source_epoch(
     }
     match request.contexts.get(text) {
         Some(NamedContext::Local) => Ok(None),
-        Some(_) => Err(unsupported("an image as SOURCE_DATE_EPOCH")),
+        Some(_) => Err(unsupported("a named context as SOURCE_DATE_EPOCH")),
         None => {
             let message = format!("invalid {NAME}: {text}");
             Err(Diagnostic::error_nowhere(Code::InvalidEpoch, message))

@@ -31,6 +31,8 @@ pub struct LowerRequest {
     pub source_epoch: Option<i64>,
     /// The files that COPY and ADD see without `--from`; `None` is a directory of the user's.
     pub context: Option<RemoteTree>,
+    /// Time of `context` in seconds since 1970, for whom `SOURCE_DATE_EPOCH` is `context`.
+    pub context_epoch: Option<i64>,
     /// Named contexts: `NAME`, or `NAME::os/arch` for one platform only.
     pub contexts: BTreeMap<String, NamedContext>,
     /// Extra lines of `/etc/hosts` for every RUN, as (name, address).
@@ -63,6 +65,7 @@ impl LowerRequest {
             no_cache: NoCache::Nothing,
             source_epoch: None,
             context: None,
+            context_epoch: None,
             contexts: BTreeMap::new(),
             extra_hosts: Vec::new(),
             network: NetworkMode::Default,

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rbuild_frontend::{GitRef, Remote, RemoteTree, context_graph};
-use rbuild_graph::HttpOp;
+use rbuild_graph::{GitTimes, HttpOp};
 use rbuild_layer::{FileView, Follow, LayerId, NodeKind, resolve};
 use rbuild_oci::Digest;
 use rbuild_progress::{CancelToken, Sink, VertexKey};
@@ -31,6 +31,8 @@ const NAME: &str = "context";
 pub(crate) struct Elsewhere {
     /// What the plan says about them, pinned to what was found.
     pub tree: RemoteTree,
+    /// Its time in seconds since 1970: of the commit, as the server says, or of the newest file.
+    pub epoch: Option<i64>,
     stack: Vec<LayerId>,
 }
 
@@ -54,7 +56,7 @@ pub(crate) fn context(fetching: &Fetching<'_>) -> Result<Option<Elsewhere>> {
                 fetching.taken_in(input, (&worker, key))
             })?;
             Ok(Some(
-                fetching.unpacked(RemoteTree::Archive(found), &worker)?,
+                fetching.unpacked((RemoteTree::Archive(found), None), &worker)?,
             ))
         }
         ContextInput::Remote(address) => {
@@ -64,7 +66,7 @@ pub(crate) fn context(fetching: &Fetching<'_>) -> Result<Option<Elsewhere>> {
             })?;
             Ok(Some(match found {
                 Found::Layers(found) => found,
-                Found::File(tree) => fetching.unpacked(tree, &worker)?,
+                Found::File(tree, time) => fetching.unpacked((tree, time), &worker)?,
             }))
         }
     }
@@ -86,7 +88,7 @@ pub fn is_remote_context(text: &str) -> Option<Result<(), String>> {
 
 enum Found {
     Layers(Elsewhere),
-    File(RemoteTree),
+    File(RemoteTree, Option<i64>),
 }
 
 impl Fetching<'_> {
@@ -113,10 +115,14 @@ impl Fetching<'_> {
         match remote(address)? {
             Remote::Git(git) => {
                 let mut op = self.with_git_dir(git);
+                if self.request.build_args.contains_key("SOURCE_DATE_EPOCH") {
+                    op.times = GitTimes::Commit;
+                }
                 let tree = self.engine.git().supply(&op, &cx)?;
                 op.commit = Some(tree.commit);
                 Ok(Found::Layers(Elsewhere {
                     tree: RemoteTree::Git(op),
+                    epoch: tree.time,
                     stack: vec![tree.layer],
                 }))
             }
@@ -127,10 +133,11 @@ impl Fetching<'_> {
                     .supply(&file(Some(url.clone()), None), &cx)?;
                 let found = web.ready(&cx)?;
                 let op = file(Some(url), Some(found.blob().clone()));
-                Ok(Found::File(match found.is_archive() {
+                let tree = match found.is_archive() {
                     true => RemoteTree::Archive(op),
                     false => RemoteTree::File(op),
-                }))
+                };
+                Ok(Found::File(tree, found.modified_secs()))
             }
         }
     }
@@ -185,7 +192,13 @@ impl Fetching<'_> {
     }
 
     /// The files of a context as layers, made by the ops that the build will find done.
-    fn unpacked(&self, tree: RemoteTree, worker: &LocalWorker) -> Result<Elsewhere> {
+    ///
+    /// `time` is what the server says; without it the newest file of an archive counts.
+    fn unpacked(
+        &self,
+        (tree, time): (RemoteTree, Option<i64>),
+        worker: &LocalWorker,
+    ) -> Result<Elsewhere> {
         let (graph, target, names) = context_graph(&tree);
         let cache = StoreIndex::new(Arc::clone(self.engine.store()), self.engine.rung());
         let wanted = SolveRequest {
@@ -203,10 +216,26 @@ impl Fetching<'_> {
         })?;
         let output = solved.output(target);
         let stack = output.map_or(&[][..], rbuild_worker::Output::layers);
+        let epoch = match (&tree, time) {
+            (RemoteTree::Archive(_), None) => self.newest(stack)?,
+            _ => time,
+        };
         Ok(Elsewhere {
             tree,
+            epoch,
             stack: stack.to_vec(),
         })
+    }
+
+    /// The time of the newest file in some layers.
+    fn newest(&self, stack: &[LayerId]) -> Result<Option<i64>> {
+        let mut newest = None;
+        for layer in stack {
+            let index = self.engine.layers().index(layer, self.cancel)?;
+            let files = index.entries().iter().filter(|entry| !entry.kind.is_dir());
+            newest = newest.max(files.map(|entry| entry.mtime.secs).max());
+        }
+        Ok(newest)
     }
 }
 

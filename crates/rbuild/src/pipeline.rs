@@ -198,6 +198,7 @@ pub(crate) fn lower_request(
 ) -> Result<LowerRequest> {
     let mut wanted = LowerRequest::new(Platform::host());
     wanted.context = elsewhere.map(|found| found.tree.clone());
+    wanted.context_epoch = elsewhere.and_then(|found| found.epoch);
     wanted.target.clone_from(&request.target);
     wanted.build_args.clone_from(&request.build_args);
     wanted.labels.clone_from(&request.labels);

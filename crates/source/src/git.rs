@@ -63,7 +63,12 @@ pub struct GitTree {
     pub key: Digest,
     /// The full name of the commit.
     pub commit: String,
+    /// When the commit was made, in seconds since 1970, if it says.
+    pub time: Option<i64>,
 }
+
+/// What the store remembers of a tree: its layer, and the time of its commit.
+type Known = (LayerId, Option<i64>);
 
 impl GitSource {
     /// Layers go to `layers`, which keeps them in `store`.
@@ -95,29 +100,34 @@ impl GitSource {
         let name = format!("git-{}", key.hex());
         // Whoever comes second finds what the first one fetched.
         let _lock = self.store.work_lock(&name, cx.cancel)?;
-        let layer = match self.known(&name, cx)? {
-            Some(layer) => layer,
+        let (layer, time) = match self.known(&name, cx)? {
+            Some(known) => known,
             None => {
-                let layer = self.fetch(op, &resolved, cx)?;
-                let text = layer.to_string();
+                let (layer, time) = self.fetch(op, &resolved, cx)?;
+                let time_text = time.map_or(String::new(), |secs| secs.to_string());
+                let text = format!("{layer} {time_text}");
                 self.store.put(Table::Remotes, &name, text.as_bytes())?;
-                layer
+                (layer, time)
             }
         };
         Ok(GitTree {
             layer,
             key,
             commit: resolved.commit,
+            time,
         })
     }
 
-    fn known(&self, name: &str, cx: &RemoteContext<'_>) -> Result<Option<LayerId>> {
+    fn known(&self, name: &str, cx: &RemoteContext<'_>) -> Result<Option<Known>> {
         let row = self.store.get(Table::Remotes, name)?;
         let text = row.and_then(|row| String::from_utf8(row).ok());
-        let Some(layer) = text.and_then(|text| text.parse().ok()) else {
+        let text = text.unwrap_or_default();
+        let (layer, time) = text.split_once(' ').unwrap_or((&text, ""));
+        let Ok(layer) = layer.parse() else {
             return Ok(None);
         };
-        Ok(self.layers.hold(&layer, cx.lease)?.then_some(layer))
+        let here = self.layers.hold(&layer, cx.lease)?;
+        Ok(here.then(|| (layer, time.parse().ok())))
     }
 
     fn resolve(&self, op: &GitOp, cx: &RemoteContext<'_>) -> Result<Resolved> {
@@ -134,7 +144,7 @@ impl GitSource {
         Ok(resolved)
     }
 
-    fn fetch(&self, op: &GitOp, resolved: &Resolved, cx: &RemoteContext<'_>) -> Result<LayerId> {
+    fn fetch(&self, op: &GitOp, resolved: &Resolved, cx: &RemoteContext<'_>) -> Result<Known> {
         let staged = self.store.stage_dir()?;
         let git = Git::new(&self.config, staged.path(), op, cx)?;
         let work = staged.path().join("tree");
@@ -147,7 +157,7 @@ impl GitSource {
             limits: self.limits,
         };
         let new = tree::read(&root, &what, (&self.store, cx.cancel))?;
-        Ok(self.layers.commit_files(new, cx.cancel)?)
+        Ok((self.layers.commit_files(new, cx.cancel)?, made))
     }
 }
 

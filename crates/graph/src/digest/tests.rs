@@ -340,6 +340,55 @@ fn an_image_is_its_manifest() {
 }
 
 #[test]
+fn every_field_of_a_source_in_the_network_tells_vertices_apart() {
+    let http = HttpOp {
+        url: Some("https://h/f".into()),
+        name: "f".into(),
+        checksum: None,
+    };
+    let git = GitOp {
+        remote: "https://h/r.git".into(),
+        reference: "main".into(),
+        commit: None,
+        subdir: String::new(),
+        checksum: None,
+        take: GitTake {
+            git_dir: false,
+            submodules: true,
+        },
+        times: GitTimes::Checkout,
+    };
+    let changed_http = |change: fn(&mut HttpOp)| {
+        let mut op = http.clone();
+        change(&mut op);
+        Op::Http(op)
+    };
+    let changed_git = |change: fn(&mut GitOp)| {
+        let mut op = git.clone();
+        change(&mut op);
+        Op::Git(op)
+    };
+    let all = [
+        changed_http(|_| {}),
+        changed_http(|op| op.url = None),
+        changed_http(|op| op.name = "g".into()),
+        changed_http(|op| op.checksum = Some(Digest::sha256_of(b"x"))),
+        changed_git(|_| {}),
+        changed_git(|op| op.remote = "https://h/s.git".into()),
+        changed_git(|op| op.reference = "next".into()),
+        changed_git(|op| op.commit = Some("a".repeat(40))),
+        changed_git(|op| op.subdir = "d".into()),
+        changed_git(|op| op.checksum = Some("abcdef0".into())),
+        changed_git(|op| op.take.git_dir = true),
+        changed_git(|op| op.take.submodules = false),
+        changed_git(|op| op.times = GitTimes::Commit),
+    ];
+    let ids = all.iter().map(|op| vertex_id(op, std::iter::empty()));
+    let distinct: std::collections::BTreeSet<_> = ids.collect();
+    assert_eq!(distinct.len(), all.len());
+}
+
+#[test]
 fn inputs_are_part_of_a_vertex() {
     let local = |name: &str| Op::Local(LocalOp { name: name.into() });
     let mut graph = GraphBuilder::new();

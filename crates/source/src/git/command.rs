@@ -44,6 +44,9 @@ const SETTINGS: [(&str, &str); 16] = [
     ("http.lowSpeedTime", "60"),
 ];
 
+/// The file with these settings, in git's home. Logins are never in it.
+const SETTINGS_FILE: &str = "settings";
+
 /// `git`, ready to be run for one repository.
 pub(super) struct Git<'a> {
     config: &'a GitConfig,
@@ -83,6 +86,8 @@ impl<'a> Git<'a> {
     ) -> Result<Git<'a>> {
         let home = dir.join("home");
         fs::create_dir(&home).map_err(start)?;
+        // For submodules: git takes the settings of the environment away from what it starts there.
+        fs::write(home.join(SETTINGS_FILE), settings_file()).map_err(start)?;
         let mut settings: Vec<_> = SETTINGS
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -144,7 +149,7 @@ impl<'a> Git<'a> {
             .env("XDG_CONFIG_HOME", &self.home)
             .env("LC_ALL", "C")
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_GLOBAL", self.home.join(SETTINGS_FILE))
             .env("GIT_ATTR_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ASKPASS", "")
@@ -195,6 +200,14 @@ impl<'a> Git<'a> {
             }
         }
     }
+}
+
+fn settings_file() -> String {
+    let line = |(key, value): &(&str, &str)| {
+        let (section, name) = key.split_once('.').unwrap_or((key, ""));
+        format!("[{section}]\n\t{name} = \"{value}\"\n")
+    };
+    SETTINGS.iter().map(line).collect()
 }
 
 fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {

@@ -62,7 +62,10 @@ pub(super) fn check_sum(checksum: Option<&str>, found: &Resolved) -> Result<()> 
 
 /// Asks the server what the reference of `op` stands for.
 pub(super) fn ask(git: &Git<'_>, op: &GitOp) -> Result<Resolved> {
-    let reference = op.reference.as_str();
+    let reference = match op.reference.as_str() {
+        "HEAD" => "",
+        other => other,
+    };
     let tail = reference.strip_prefix("refs/").unwrap_or(reference);
     let peeled = format!("{reference}^{{}}");
     let mut words = vec!["ls-remote", "--symref", "--", &op.remote];
@@ -90,6 +93,12 @@ pub(super) fn ask(git: &Git<'_>, op: &GitOp) -> Result<Resolved> {
         }
     };
     let found = names.iter().find_map(|name| resolved(&lines, name));
+    let found = found.map(|found| Resolved {
+        full_ref: branch_of_head(&out)
+            .filter(|_| reference.is_empty())
+            .or(found.full_ref),
+        ..found
+    });
     found.ok_or_else(|| Error::GitNoRef {
         reference: match reference {
             "" => "HEAD".to_owned(),
@@ -105,6 +114,16 @@ fn parse(out: &str) -> Vec<(&str, &str)> {
         .filter_map(|line| line.split_once('\t'))
         .filter(|(object, _)| is_commit(object))
         .collect()
+}
+
+/// The branch that HEAD names: what a clone would call it.
+fn branch_of_head(out: &str) -> Option<String> {
+    let name = |line: &str| {
+        let name = line.strip_prefix("ref: ")?.strip_suffix("\tHEAD")?;
+        let is_branch = name.starts_with("refs/heads/") && check_name(name).is_ok();
+        is_branch.then(|| name.to_owned())
+    };
+    out.lines().find_map(name)
 }
 
 fn resolved(lines: &[(&str, &str)], name: &str) -> Option<Resolved> {
@@ -148,6 +167,17 @@ mod tests {
         let error = check_sum(Some("ccccccc"), &found).unwrap_err();
         let wanted = format!("expected checksum to match ccccccc, got {A} or {B}");
         assert_eq!(error.to_string(), wanted);
+    }
+
+    #[test]
+    fn head_is_called_by_its_branch() {
+        let out = format!("ref: refs/heads/main\tHEAD\n{A}\tHEAD\n");
+        assert_eq!(branch_of_head(&out).as_deref(), Some("refs/heads/main"));
+        let found = resolved(&parse(&out), "HEAD").unwrap();
+        assert_eq!(found.commit, A);
+        for odd in ["ref: refs/heads/-x y\tHEAD", "ref: HEAD\tHEAD", "ref: x"] {
+            assert_eq!(branch_of_head(odd), None, "{odd}");
+        }
     }
 
     #[test]

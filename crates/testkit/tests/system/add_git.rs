@@ -116,6 +116,7 @@ fn references_of_all_kinds_are_found() {
         assert_eq!(text(out.join("src/a")), wanted, "{address}");
     };
     check("URL#main", "two");
+    check("URL#HEAD", "two");
     check("URL#v1", "one");
     check("URL#refs/tags/v1", "one");
     check("URL?tag=v1", "one");
@@ -153,6 +154,11 @@ fn the_git_directory_is_kept_on_demand() {
     assert_eq!(git(out.join("src"), &["status", "--porcelain"]), "");
     let origin = git(out.join("src"), &["remote", "get-url", "origin"]);
     assert_eq!(origin, server.1.url("r.git/.git"));
+    let (_place, out) = built(&server.1, "ADD --keep-git-dir URL /src");
+    let branches = git(out.join("src"), &["branch", "--format=%(refname:short)"]);
+    assert!(branches.lines().any(|name| name == "main"), "{branches}");
+    let config = text(out.join("src/.git/config"));
+    assert!(!config.contains("hooksPath"), "{config}");
     let (_, finished) = build(
         &server.1,
         "ADD --keep-git-dir=false URL?keep-git-dir=1 /src",

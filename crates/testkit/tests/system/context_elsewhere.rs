@@ -325,3 +325,25 @@ fn named_contexts_come_from_git_and_urls() {
     assert_eq!(read("2"), "from git");
     assert_eq!(read("3"), "from the web");
 }
+
+#[test]
+fn the_time_of_a_context_can_be_the_time_of_the_image() {
+    let repository = Repository::new(files());
+    let git_server = repository.serve();
+    let bytes = archive(files(), &["-z", "--mtime=@1100000000"]);
+    let web = WebServer::start(move |_| WebReply::of(bytes.clone()));
+    let dated = WebServer::start(|_| {
+        let modified = "Sun, 06 Nov 1994 08:49:37 GMT";
+        WebReply::of("FROM scratch\nCOPY context /\n").header("Last-Modified", modified)
+    });
+    let check = |context: &str, wanted: &str| {
+        let place = Place::new("FROM nothing\n");
+        let epoch = "SOURCE_DATE_EPOCH=context";
+        let words = ["build", "-t", "dated", "--build-arg", epoch, context];
+        place.run(&words).expect_success();
+        place.run(&["inspect", "dated"]).expect_text(wanted);
+    };
+    check(&git_server.url("r.git/.git"), "2001-09-09T01:46:40Z");
+    check(&web.url("/x.tgz"), "2004-11-09T11:33:20Z");
+    check(&dated.url("/x"), "1994-11-06T08:49:37Z");
+}
