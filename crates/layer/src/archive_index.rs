@@ -33,8 +33,11 @@ pub(crate) struct Effect {
     pub(crate) removed: Vec<Vec<u8>>,
     /// Directories to make, outermost first, then.
     pub(crate) dirs: Vec<Vec<u8>>,
-    /// Whether the entry itself is to be made, last.
+    /// Whether the entry itself is to be made, then.
     pub(crate) make: bool,
+    /// What a file is like from now on under all its names, last: it stands at the path of the new
+    /// one, and is of the file's own kind.
+    pub(crate) relabel: Option<Box<Entry>>,
 }
 
 /// An index in the making.
@@ -96,10 +99,7 @@ impl IndexBuilder {
         };
         entry.xattrs.retain(|name, _| xattr::is_kept(name));
         if let Some(leader) = leader {
-            // One inode has one owner and one mode, whatever the second header says.
-            (entry.mode, entry.uid, entry.gid) = (leader.mode, leader.uid, leader.gid);
-            entry.mtime = leader.mtime;
-            entry.xattrs.clone_from(&leader.xattrs);
+            inherit(&mut entry, leader);
         }
         Ok(Step::Put(entry))
     }
@@ -205,12 +205,39 @@ impl IndexBuilder {
             effect.removed.push(key.0.clone());
         }
         if let Kind::Hardlink { leader } = &entry.kind {
+            effect.relabel = self.relabel(leader, &entry);
             let names = self.links.entry(leader.clone()).or_default();
             names.push(key.0.clone());
         }
         effect.make = true;
         self.entries.insert(key, (entry, 0));
         Ok(effect)
+    }
+
+    /// Gives a file and all its names what a new link to it says; returns the file as it is then, at
+    /// the path of the link. `None` if nothing changes, and for a file of the layers below.
+    fn relabel(&mut self, leader: &[u8], link: &Entry) -> Option<Box<Entry>> {
+        let file = self.get(leader)?;
+        if is_labelled(file, link) {
+            return None;
+        }
+        let mut changed = file.clone();
+        changed.path.clone_from(&link.path);
+        label(&mut changed, link);
+        let names = self.links.get(leader).cloned().unwrap_or_default();
+        for name in names.into_iter().chain([leader.to_vec()]) {
+            let Some((entry, _)) = self.entries.get_mut(&Key(name)) else {
+                continue;
+            };
+            // A name that was replaced since is no name of the file any more.
+            match &entry.kind {
+                Kind::Hardlink { leader: other } if other != leader => {}
+                Kind::Hardlink { .. } => label(entry, link),
+                _ if entry.path == leader => label(entry, link),
+                _ => {}
+            }
+        }
+        Some(Box::new(changed))
     }
 
     /// Notes digest and offset of the file that was just put.
@@ -334,6 +361,33 @@ impl IndexBuilder {
             }
         }
     }
+}
+
+/// What a link's header says holds for the file, as where containerd unpacks it: owner, mode and time
+/// are set again, attributes added; a new owner takes file capabilities away.
+fn inherit(link: &mut Entry, leader: &Entry) {
+    if let Kind::Symlink { .. } = leader.kind {
+        link.mode = leader.mode;
+    }
+    let kept = leader.xattrs.iter().filter(|(name, _)| {
+        let is_capability = name.as_slice() == b"security.capability";
+        !is_capability && !link.xattrs.contains_key(*name)
+    });
+    let kept: Vec<_> = kept
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    link.xattrs.extend(kept);
+}
+
+fn is_labelled(entry: &Entry, like: &Entry) -> bool {
+    (entry.mode, entry.uid, entry.gid, entry.mtime) == (like.mode, like.uid, like.gid, like.mtime)
+        && entry.xattrs == like.xattrs
+}
+
+fn label(entry: &mut Entry, like: &Entry) {
+    (entry.mode, entry.uid, entry.gid) = (like.mode, like.uid, like.gid);
+    entry.mtime = like.mtime;
+    entry.xattrs.clone_from(&like.xattrs);
 }
 
 #[cfg(test)]

@@ -28,6 +28,10 @@ pub(crate) trait Keeper {
     fn follow(&mut self, effect: &Effect) -> Result<()>;
     /// Makes something that has no bytes; whiteouts among them.
     fn make(&mut self, entry: &Entry) -> Result<()>;
+    /// Gives what was made before other metadata. Without a tree there is nothing to do.
+    fn relabel(&mut self, _: &Entry) -> Result<()> {
+        Ok(())
+    }
     /// Starts a regular file; returns the offset to remember for it.
     fn begin(&mut self, entry: &Entry) -> Result<Offset>;
     /// Takes the next bytes of the file.
@@ -136,6 +140,9 @@ fn read_entries<R: Read>(
         keeper.follow(&effect)?;
         if effect.make {
             keeper.make(&entry)?;
+        }
+        if let Some(file) = &effect.relabel {
+            keeper.relabel(file)?;
         }
     }
     Ok(builder)

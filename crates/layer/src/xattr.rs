@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, setxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, removexattr, setxattr};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +106,14 @@ fn write(
         }
     }
     Ok(())
+}
+
+/// Takes file capabilities away from what an `O_PATH` descriptor stands for.
+pub(crate) fn remove_capability(fd: impl AsFd) -> io::Result<()> {
+    match removexattr(proc_path(&fd)?, "security.capability") {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Marks an open directory as opaque.

@@ -212,6 +212,7 @@ fn effects_say_what_a_tree_must_do() {
     let effect = |removed: &[&str], dirs: &[&str]| Effect {
         removed: paths(removed),
         dirs: paths(dirs),
+        relabel: None,
         make: true,
     };
     let expected = [
@@ -251,4 +252,54 @@ fn inline_bytes_follow_the_last_file() {
     }
     let (index, _) = builder.finish().unwrap();
     assert_eq!(index.inline(b"etc/passwd"), None);
+}
+
+#[test]
+fn the_last_header_of_a_file_counts_for_all_its_names() {
+    let mut builder = IndexBuilder::default();
+    let mut relabels = Vec::new();
+    let mut put = |word: &str, mode, uid: u32, attribute: Option<&str>| {
+        let mut tar = tar_entry(word);
+        (tar.mode, tar.uid, tar.mtime) = (mode, uid, Mtime::from_secs(uid.into()));
+        tar.xattrs
+            .extend(attribute.map(|name| (name.into(), b"1".to_vec())));
+        let Step::Put(entry) = builder.step(&tar).unwrap() else {
+            panic!("{word} is an entry")
+        };
+        relabels.push(builder.put(entry).unwrap().relabel.is_some());
+    };
+    put("a", 0o600, 1, Some("security.capability"));
+    put("other", 0o600, 1, None);
+    put("b>a", 0o640, 2, Some("user.b"));
+    put("c>b", 0o4755, 3, Some("user.c"));
+    put("d>a", 0o4755, 3, None);
+    // A name that is something else by then is left alone.
+    put("b", 0o604, 4, None);
+    put("e>a", 0o700, 5, None);
+    put("l@x", 0o777, 1, None);
+    put("m>l", 0o644, 6, None);
+    put("n>below", 0o611, 7, None);
+    assert_eq!(
+        relabels,
+        [
+            false, false, true, true, false, false, true, false, true, false
+        ]
+    );
+    let (index, _) = builder.finish().unwrap();
+    let check = |path: &str, mode, uid: u32, attributes: &[&str]| {
+        let entry = index.get(path.as_bytes()).unwrap();
+        assert_eq!((entry.mode, entry.uid), (mode, uid), "{path}");
+        assert_eq!(entry.mtime, Mtime::from_secs(uid.into()), "{path}");
+        let found: Vec<_> = entry.xattrs.keys().map(Vec::as_slice).collect();
+        let expected: Vec<_> = attributes.iter().map(|name| name.as_bytes()).collect();
+        assert_eq!(found, expected, "{path}");
+    };
+    for path in ["a", "c", "d", "e"] {
+        check(path, 0o700, 5, &["user.b", "user.c"]);
+    }
+    check("b", 0o604, 4, &[]);
+    check("other", 0o600, 1, &[]);
+    check("l", 0o777, 6, &[]);
+    check("m", 0o777, 6, &[]);
+    check("n", 0o611, 7, &[]);
 }

@@ -199,6 +199,17 @@ impl<'a> Maker<'a> {
         })
     }
 
+    /// Gives something that is there already other metadata; its kind must be the one it has.
+    pub(super) fn relabel(&mut self, entry: &Entry) -> Result<()> {
+        // Where owners cannot be changed the kernel does not take this away.
+        self.at("set metadata of", &entry.path, |dir, name| {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = openat(dir, name, flags, Mode::empty())?;
+            xattr::remove_capability(fd)
+        })?;
+        self.finish_special(entry)
+    }
+
     /// Metadata of what cannot be opened without consequences.
     fn finish_special(&mut self, entry: &Entry) -> Result<()> {
         let all_ids = self.site.ids == Ids::All;

@@ -103,6 +103,17 @@ impl Keeper for TreeKeeper<'_> {
         }
     }
 
+    fn relabel(&mut self, file: &Entry) -> Result<()> {
+        let file = self.dated(file);
+        match self.maker.relabel(&file) {
+            // A device that could not be made has no other names either.
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
     fn begin(&mut self, entry: &Entry) -> Result<Offset> {
         self.open = Some(self.maker.make_file(&entry.path)?);
         Ok(0)

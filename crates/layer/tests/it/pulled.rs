@@ -269,3 +269,35 @@ fn links_to_nothing_are_errors() {
     assert!(matches!(lowers, Err(Error::NotFound { .. })), "{lowers:?}");
     assert_eq!(bench.layers.store().trees().unwrap(), [""; 0]);
 }
+
+#[test]
+fn a_link_with_other_metadata_changes_its_file() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let tar = TarMaker::default()
+        .file("a", "")
+        .owned(0o4755, 1, 2)
+        .hardlink("z", "a")
+        .owned(0o640, 3, 4)
+        .symlink("l", "a")
+        .hardlink("m", "l")
+        .owned(0o600, 5, 6)
+        .hardlink("b", "z")
+        .owned(0o2711, 7, 8)
+        .finish();
+    for way in WAYS {
+        let bench = Bench::new(way);
+        let pulled = bench.pull(None, &tar, Compression::GZIP);
+        let lowers = bench.layers.lowers(&[pulled.id], &bench.cancel).unwrap();
+        let tree = Listing::of(&lowers[0]);
+        let view = list_view(&bench.view(&[pulled.id]));
+        for name in ["a", "b", "z"] {
+            let line = tree.get(name).unwrap();
+            assert!(line.contains("2711 7:8"), "{tree}");
+            assert!(view.contains(&format!("{name} 2711 7:8 f=\n")), "{view}");
+        }
+        assert!(tree.get("m").unwrap().contains("5:6"), "{tree}");
+        assert!(view.contains("l 0644 5:6 l=a\n"), "{view}");
+    }
+}
