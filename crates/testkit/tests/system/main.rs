@@ -12,6 +12,7 @@ mod judges;
 mod kill;
 mod layout;
 mod leftovers;
+mod mounts;
 mod output;
 mod place;
 mod platforms;
