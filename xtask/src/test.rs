@@ -15,6 +15,7 @@ use crate::shell::{self, cargo, say, seconds, show, step};
 const TOOLS: &[&str] = &[
     "busybox",
     "docker-registry",
+    "git",
     "newuidmap",
     "python3",
     "setpriv",
