@@ -184,7 +184,6 @@ fn answer(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -196,8 +195,12 @@ mod tests {
     ) -> Result<Option<Credential>, CredentialError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("helper");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a fork of a test beside this one would hold the file open for
+        // writing, and such a file cannot be started.
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$2\" && chmod 755 \"$2\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", write, "sh", script]).arg(&path);
+        assert!(shell.status().unwrap().success());
         run(
             path.to_str().unwrap().to_owned(),
             "r.example",
