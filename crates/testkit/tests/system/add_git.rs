@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rbuild_testkit::{Finished, GitServer, Listing, TempDir, Tree, git, need_tool};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::interrupt::start_until;
+use crate::interrupt::{ends_when_interrupted, start_until};
 use crate::leftovers::processes_left;
 use crate::place::Place;
 
@@ -328,13 +328,7 @@ fn an_interrupt_ends_git_at_once() {
         assert!(Instant::now() < limit, "the server was never asked");
         std::thread::yield_now();
     }
-    let begun = Instant::now();
-    let pid = Pid::from_raw(child.id().cast_signed()).expect("a child has an id");
-    kill_process(pid, Signal::INT).expect("send the interrupt");
-    let status = child.wait().expect("wait for rbuild");
-    assert_eq!(status.code(), Some(130), "{status}");
-    let elapsed = begun.elapsed();
-    assert!(elapsed < Duration::from_secs(1), "it took {elapsed:?}");
+    ends_when_interrupted(&mut child);
     let left = processes_left(&url, Duration::from_secs(1));
     assert!(left.is_empty(), "still running: {left:?}");
     place.assert_intact();

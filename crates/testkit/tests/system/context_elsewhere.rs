@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rbuild_testkit::{Finished, TempDir, Tree, WebReply, WebServer, run, run_with_input};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::add_git::Repository;
+use crate::interrupt::ends_when_interrupted;
 use crate::place::{LIMIT, Place};
 
 fn files() -> Tree {
@@ -211,13 +211,7 @@ fn an_interrupt_does_not_wait_for_standard_input() {
         assert!(Instant::now() < limit, "the build never began");
         std::thread::yield_now();
     }
-    let begun = Instant::now();
-    let pid = Pid::from_raw(child.id().cast_signed()).expect("a child has an id");
-    kill_process(pid, Signal::INT).expect("send the interrupt");
-    let status = child.wait().expect("wait for rbuild");
-    assert_eq!(status.code(), Some(130), "{status}");
-    let elapsed = begun.elapsed();
-    assert!(elapsed < Duration::from_secs(1), "it took {elapsed:?}");
+    ends_when_interrupted(&mut child);
     drop(input);
 }
 

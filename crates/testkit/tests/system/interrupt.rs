@@ -38,6 +38,16 @@ fn interrupt(child: &Child) {
     kill_process(pid, Signal::INT).expect("send the interrupt");
 }
 
+/// Interrupts a build and waits; panics unless it ends within a second, with the code that says so.
+pub fn ends_when_interrupted(child: &mut Child) {
+    let begun = Instant::now();
+    interrupt(child);
+    let status = child.wait().expect("wait for rbuild");
+    let elapsed = begun.elapsed();
+    assert_eq!(status.code(), Some(130), "{status}");
+    assert!(elapsed < Duration::from_secs(1), "it took {elapsed:?}");
+}
+
 #[test]
 fn an_interrupt_ends_the_build_within_a_second_and_leaves_nothing() {
     if !granted(Privilege::Root) {
@@ -49,12 +59,7 @@ fn an_interrupt_ends_the_build_within_a_second_and_leaves_nothing() {
         "FROM busybox\nUSER nobody\nRUN trap '' INT TERM HUP; (sleep {mark} &) ; echo going-$((1+1)); sleep {mark}\n"
     ));
     let mut child = start_until(&place, &["-t", "never"], "going-2");
-    let begun = Instant::now();
-    interrupt(&child);
-    let status = child.wait().expect("wait for rbuild");
-    let elapsed = begun.elapsed();
-    assert_eq!(status.code(), Some(130), "{status}");
-    assert!(elapsed < Duration::from_secs(1), "it took {elapsed:?}");
+    ends_when_interrupted(&mut child);
     let left = processes_left(mark, Duration::from_secs(1));
     assert!(left.is_empty(), "still running: {left:?}");
     let holders = holders_left(place.dir(), Duration::ZERO);
@@ -107,12 +112,7 @@ fn an_interrupt_ends_work_on_finished_layers_too() {
         place.dir().join("out.tar").display()
     );
     let mut child = start_until(&place, &["-o", &archive], "going-2");
-    let begun = Instant::now();
-    interrupt(&child);
-    let status = child.wait().expect("wait for rbuild");
-    let elapsed = begun.elapsed();
-    assert_eq!(status.code(), Some(130), "{status}");
-    assert!(elapsed < Duration::from_secs(1), "it took {elapsed:?}");
+    ends_when_interrupted(&mut child);
     assert!(!place.dir().join("out.tar").exists());
     place.assert_intact();
 }
