@@ -276,10 +276,22 @@ impl LayerStore {
         cancel: &CancelToken,
         change: impl FnOnce(&mut LayerInfo),
     ) -> Result<LayerInfo> {
+        self.update_and_put(layer, cancel, |info| {
+            change(info);
+            self.put_row(info)
+        })
+    }
+
+    /// Changes a row and writes it, alone among all processes.
+    fn update_and_put(
+        &self,
+        layer: &LayerId,
+        cancel: &CancelToken,
+        change_and_put: impl FnOnce(&mut LayerInfo) -> Result<()>,
+    ) -> Result<LayerInfo> {
         let _alone = self.row_lock(layer, cancel)?;
         let mut info = self.info(layer)?;
-        change(&mut info);
-        self.put_row(&info)?;
+        change_and_put(&mut info)?;
         Ok(info)
     }
 

@@ -134,17 +134,16 @@ impl LayerStore {
         cancel: &CancelToken,
         change: impl FnOnce(&mut LayerInfo),
     ) -> Result<LayerInfo> {
-        let _alone = self.row_lock(layer, cancel)?;
-        let mut info = self.info(layer)?;
-        change(&mut info);
-        match info.claimed.take() {
-            Some(chain) if self.verified(&chain)?.is_none() => {
-                let (chain, id) = (chain.to_string(), layer.to_string());
-                put_with(self.store(), &info, Table::Chains, &chain, id.as_bytes())?;
+        self.update_and_put(layer, cancel, |info| {
+            change(info);
+            match info.claimed.take() {
+                Some(chain) if self.verified(&chain)?.is_none() => {
+                    let (chain, id) = (chain.to_string(), layer.to_string());
+                    put_with(self.store(), info, Table::Chains, &chain, id.as_bytes())
+                }
+                _ => self.put_row(info),
             }
-            _ => self.put_row(&info)?,
-        }
-        Ok(info)
+        })
     }
 
     /// The compressed blob that a pulled layer came as, whether its bytes are here or not.
