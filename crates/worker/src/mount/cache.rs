@@ -1,9 +1,10 @@
 //! `--mount=type=cache`: a directory that outlives the build.
 
 use std::io;
+use std::path::Path;
 
 use rbuild_graph::{ExecMount, ExecMountKind, Sharing};
-use rbuild_layer::{Filling, Top};
+use rbuild_layer::{FileView, Filling, Top};
 use rbuild_sandbox::MountSource;
 use rbuild_solver::OpContext;
 use rbuild_source::{Selection, content_of, select_path};
@@ -41,18 +42,10 @@ impl LocalWorker {
                 Some((view, selection))
             }
         };
-        // Who fills or shapes a directory differently gets a different one, as in BuildKit.
-        let shape = format!("{mode:?} {uid:?} {gid:?}");
-        let name = match &first {
-            None if shape == "None None None" => id.clone(),
-            None => format!("{id} {shape}"),
-            Some((view, selection)) => {
-                let content = content_of(view.as_ref(), selection, cx.cancel)?;
-                format!("{id} {shape} {content}")
-            }
-        };
-        let shaped = (*mode, *uid, *gid);
-        let cache = self.store.cache_mount(&name)?;
+        let shape = (*mode, *uid, *gid);
+        let cache = self
+            .store
+            .cache_mount(&name_of(id, shape, first.as_ref(), cx)?)?;
         let mounted = cache.mount(
             match sharing {
                 Sharing::Shared => rbuild_store::Sharing::Shared,
@@ -61,18 +54,7 @@ impl LocalWorker {
             },
             cx.cancel,
             |dir| {
-                let filled = match &first {
-                    Some((view, from)) => {
-                        let top = top_of(Some(from), shaped);
-                        let parts = parts(from);
-                        self.layers
-                            .fill((dir, top), view.as_ref(), &parts, cx.cancel)
-                    }
-                    None => match top_of(None, shaped) {
-                        NEW => Ok(()),
-                        top => self.layers.fill((dir, top), &EmptyView, &[], cx.cancel),
-                    },
-                };
+                let filled = self.fill_cache(dir, shape, first.as_ref(), cx);
                 filled.map_err(io::Error::other)
             },
         );
@@ -93,6 +75,49 @@ impl LocalWorker {
         all.caches.push(mounted);
         Ok(())
     }
+
+    /// Makes a new directory what it is to be at first.
+    fn fill_cache(
+        &self,
+        dir: &Path,
+        shape: Shape,
+        first: Option<&First>,
+        cx: &OpContext<'_>,
+    ) -> rbuild_layer::Result<()> {
+        let top = top_of(first.map(|(_, from)| from), shape);
+        match first {
+            Some((view, from)) => {
+                self.layers
+                    .fill((dir, top), view.as_ref(), &parts(from), cx.cancel)
+            }
+            None if top == NEW => Ok(()),
+            None => self.layers.fill((dir, top), &EmptyView, &[], cx.cancel),
+        }
+    }
+}
+
+/// Mode, user and group as asked for.
+type Shape = (Option<u32>, Option<u32>, Option<u32>);
+
+/// What fills a new directory: a view, and what of it.
+type First = (Box<dyn FileView>, Selection);
+
+/// Names the directory: who fills or shapes one differently gets a different one, as in BuildKit.
+fn name_of(
+    id: &str,
+    (mode, uid, gid): Shape,
+    first: Option<&First>,
+    cx: &OpContext<'_>,
+) -> Result<String> {
+    let shape = format!("{mode:?} {uid:?} {gid:?}");
+    Ok(match first {
+        None if shape == "None None None" => id.to_owned(),
+        None => format!("{id} {shape}"),
+        Some((view, selection)) => {
+            let content = content_of(view.as_ref(), selection, cx.cancel)?;
+            format!("{id} {shape} {content}")
+        }
+    })
 }
 
 /// What a new directory is without doing anything.
@@ -103,10 +128,7 @@ const NEW: Top = Top {
 };
 
 /// Owner and mode of the directory: as asked for, else those of the directory that fills it.
-fn top_of(
-    from: Option<&Selection>,
-    (mode, uid, gid): (Option<u32>, Option<u32>, Option<u32>),
-) -> Top {
+fn top_of(from: Option<&Selection>, (mode, uid, gid): Shape) -> Top {
     let mut items = from
         .iter()
         .flat_map(|from| &from.roots)
