@@ -45,7 +45,7 @@ pub(crate) fn write(
     for (image, dir) in images.iter().zip(&dirs) {
         let top = dest.join(dir);
         fs::create_dir_all(&top).map_err(Error::at("create", &top))?;
-        let view = cx.layers.view(&image.layers, cx.cancel)?;
+        let view = cx.layers.view(&image.layers, cx.cancel);
         let name = match dir.as_str() {
             "" => "copying files".to_owned(),
             _ => format!("copying files {}", image.platform),

@@ -33,7 +33,7 @@ pub(crate) fn write(
     let name = output.name().to_path_buf();
     let meter = Meter::new(cx.sink, cx.vertex, "sending tarball", None);
     for (image, dir) in images.iter().zip(platform_dirs(images, options.split)) {
-        let view = cx.layers.view(&image.layers, cx.cancel)?;
+        let view = cx.layers.view(&image.layers, cx.cancel);
         let prefix = if dir.is_empty() {
             Vec::new()
         } else {

@@ -9,9 +9,11 @@ mod cap;
 mod commit;
 mod far_files;
 mod fill;
+mod indexes;
 mod into_tree;
 mod pull;
 mod recover;
+mod side_by_side;
 mod trees;
 mod twins;
 mod verify;
@@ -26,7 +28,7 @@ use rbuild_oci::{ChainId, Descriptor};
 use rbuild_progress::CancelToken;
 use rbuild_store::{Lease, Object, Store, Table, TreeDelete, WorkLock};
 
-use crate::{Error, LayerId, LayerIndex, LayerInfo, Result, TreeJob, TreeWork, View, ViewLayer};
+use crate::{Error, LayerId, LayerIndex, LayerIndexes, LayerInfo, Result, TreeJob, TreeWork, View};
 
 pub use active::ActiveLayer;
 pub use fill::Filling;
@@ -227,13 +229,12 @@ impl LayerStore {
     }
 
     /// The merged file system of a stack, lowest layer first.
-    pub fn view(&self, stack: &[LayerId], cancel: &CancelToken) -> Result<View> {
-        let layer = |id: &LayerId| {
-            let index = self.index(id, cancel)?;
-            Ok(ViewLayer { id: *id, index })
-        };
-        let layers = stack.iter().map(layer).collect::<Result<_>>()?;
-        Ok(View::new(layers, Arc::new(self.bytes(cancel))))
+    ///
+    /// A layer's index, and with it a pulled layer's bytes, is asked for when the layers above it do
+    /// not answer a question: the errors of [`LayerStore::index`] come from the view.
+    pub fn view(&self, stack: &[LayerId], cancel: &CancelToken) -> View {
+        let bytes = Arc::new(self.bytes(cancel));
+        View::lazy(stack, Arc::clone(&bytes) as Arc<dyn LayerIndexes>, bytes)
     }
 
     fn read_index(&self, info: &LayerInfo) -> Result<Option<LayerIndex>> {

@@ -58,5 +58,5 @@ pub use layer_store::{
 pub use new_layer::{Form, NewEntry, NewLayer};
 pub use resolve::{Follow, MAX_LINKS, Resolved, resolve};
 pub use tar_read::{Archive, TarEntry, TarKind, clean_path};
-pub use view::{Found, LayerBytes, View, ViewLayer};
+pub use view::{Found, LayerBytes, LayerIndexes, View, ViewLayer};
 pub use xattr::{OverlayNamespace, is_kept};

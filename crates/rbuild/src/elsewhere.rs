@@ -258,7 +258,7 @@ impl Elsewhere {
         name: &str,
         (limit, cancel): (u64, &CancelToken),
     ) -> Result<Option<Vec<u8>>> {
-        let view = engine.layers().view(&self.stack, cancel)?;
+        let view = engine.layers().view(&self.stack, cancel);
         let found = match resolve(&view, name.as_bytes(), Follow::Last) {
             Err(rbuild_layer::Error::NotADirectory { .. }) => return Ok(None),
             other => other?,

@@ -147,7 +147,7 @@ impl LocalWorker {
     pub(crate) fn view_of(&self, input: &Output, cx: &OpContext<'_>) -> Result<Box<dyn FileView>> {
         match input {
             Output::Local(local) => Ok(Box::new(local.clone())),
-            Output::Layers(stack) => Ok(Box::new(self.layers.view(stack, cx.cancel)?)),
+            Output::Layers(stack) => Ok(Box::new(self.layers.view(stack, cx.cancel))),
             Output::Web(file) => Ok(Box::new(file.ready(&self.remote(cx))?)),
         }
     }

@@ -56,7 +56,7 @@ impl ActiveLayer {
     pub fn commit(self, parents: &[LayerId], cancel: &CancelToken) -> Result<LayerId> {
         let layers = self.layers.clone();
         let listed = layers.list_tree(&self.upper, cancel)?;
-        let view = layers.view(parents, cancel)?;
+        let view = layers.view(parents, cancel);
         let site = layers.inner.work.site();
         let changes = changes(&listed, &view, site.ids, cancel)?;
         let files: Vec<&[u8]> = changes.iter().filter_map(Change::needs_digest).collect();

@@ -41,8 +41,8 @@ enum Place {
 
 /// Opens bytes for views, and stops when the build is cancelled.
 pub(super) struct StoreBytes {
-    layers: LayerStore,
-    cancel: CancelToken,
+    pub(super) layers: LayerStore,
+    pub(super) cancel: CancelToken,
 }
 
 impl LayerBytes for StoreBytes {

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rbuild_oci::{DiffId, Digest};
 use rbuild_progress::CancelToken;
@@ -12,6 +11,7 @@ use rbuild_store::{StagedDir, StagedFile};
 
 use super::active::make_dir;
 use super::bytes::rewind;
+use super::side_by_side::side_by_side;
 use super::{Activity, LayerStore, lock};
 use crate::job::{Format, TreeJob};
 use crate::path::to_path;
@@ -27,9 +27,6 @@ pub(super) const TREE: &str = "tree";
 
 /// Most lowers of one overlay; the kernel takes 500.
 const MAX_LOWERS: usize = 400;
-
-/// Most layers that are unpacked at once: each keeps one or two cores busy.
-const MAX_PARALLEL: usize = 4;
 
 /// A tree that is made but not yet in its place.
 struct MadeTree {
@@ -83,7 +80,7 @@ impl LayerStore {
         };
         let _alone = missing.iter().map(lock).collect::<Result<Vec<_>, _>>()?;
         let missing = self.without_tree(stack)?;
-        let made = self.unpack_all(&missing, cancel)?;
+        let made = side_by_side(&missing, |layer| self.unpack(layer, cancel))?;
         for tree in made {
             let below = stack.iter().position(|layer| *layer == tree.layer);
             let below = stack.get(..below.unwrap_or(0)).unwrap_or_default();
@@ -109,39 +106,6 @@ impl LayerStore {
             return Ok(index.is_empty());
         }
         Ok(self.read_index(info)?.is_some_and(|index| index.is_empty()))
-    }
-
-    /// Unpacks layers, several at once; the result has their order.
-    fn unpack_all(&self, layers: &[LayerId], cancel: &CancelToken) -> Result<Vec<MadeTree>> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = layers.len().min(MAX_PARALLEL).min(cores + 1);
-        if workers < 2 {
-            return layers
-                .iter()
-                .map(|layer| self.unpack(layer, cancel))
-                .collect();
-        }
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut made = Vec::new();
-            while let Some((at, layer)) = {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                layers.get(at).map(|layer| (at, layer))
-            } {
-                made.push((at, self.unpack(layer, cancel)));
-            }
-            made
-        };
-        let mut all = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            let mut all = Vec::with_capacity(layers.len());
-            for thread in threads {
-                all.extend(thread.join().unwrap_or_default());
-            }
-            all
-        });
-        all.sort_by_key(|(at, _)| *at);
-        all.into_iter().map(|(_, made)| made).collect()
     }
 
     fn unpack(&self, layer: &LayerId, cancel: &CancelToken) -> Result<MadeTree> {
@@ -240,29 +204,16 @@ impl LayerStore {
         };
         let wanted: Vec<&Entry> = index.entries().iter().filter(takes).collect();
         if !wanted.is_empty() {
-            let view = self.view(below, cancel)?;
-            let whole = self.with_layer(&view, layer, index, cancel);
+            let whole = self.view(below, cancel).with(ViewLayer {
+                id: *layer,
+                index: Arc::clone(index),
+            });
             let root = staged.path().join(TREE).join("fs");
             self.amend(&root, &whole, &wanted, cancel)?;
         }
         let tree = tree_id(layer, self.inner.work.site().kind());
         self.store().commit_tree(staged, TREE, &tree)?;
         Ok(tree)
-    }
-
-    fn with_layer(
-        &self,
-        below: &View,
-        layer: &LayerId,
-        index: &Arc<LayerIndex>,
-        cancel: &CancelToken,
-    ) -> View {
-        let mut stack: Vec<ViewLayer> = below.layers().iter().rev().cloned().collect();
-        stack.push(ViewLayer {
-            id: *layer,
-            index: Arc::clone(index),
-        });
-        View::new(stack, Arc::new(self.bytes(cancel)))
     }
 
     /// Sets metadata of implied directories and copies files that are linked to.

@@ -170,3 +170,79 @@ fn inline_bytes_need_no_store() {
     file.read_to_string(&mut text).unwrap();
     assert_eq!(text, "root");
 }
+
+/// Brings the layers that a few lines describe, and notes which.
+struct Noted {
+    layers: Vec<ViewLayer>,
+    asked: std::sync::Mutex<Vec<u8>>,
+}
+
+impl LayerIndexes for Noted {
+    fn indexes(&self, layers: &[LayerId]) -> Result<Vec<Arc<LayerIndex>>> {
+        let bring = |id: &LayerId| {
+            let at = self.layers.iter().position(|layer| layer.id == *id);
+            let at = at.ok_or(Error::UnknownLayer { layer: *id })?;
+            self.asked.lock().unwrap().push(at as u8 + 1);
+            Ok(Arc::clone(&self.layers[at].index))
+        };
+        layers.iter().map(bring).collect()
+    }
+}
+
+/// Asks a lazy view of a stack for a path, and then says which layers were looked into, by number.
+#[track_caller]
+fn check_lazy(stack: &[&str], path: &str, (from, looked): (Option<i64>, &[u8])) {
+    let layers: Vec<ViewLayer> = stack.iter().zip(1..).map(|(w, at)| layer(at, w)).collect();
+    let ids: Vec<LayerId> = layers.iter().map(|layer| layer.id).collect();
+    let noted = Arc::new(Noted {
+        layers,
+        asked: Default::default(),
+    });
+    let view = View::lazy(&ids, Arc::clone(&noted) as _, Arc::new(NoBytes));
+    let node = view.lstat(path.as_bytes()).unwrap();
+    assert_eq!(node.map(|node| node.mtime.secs), from, "{stack:?} {path}");
+    assert_eq!(*noted.asked.lock().unwrap(), looked, "{stack:?} {path}");
+}
+
+#[test]
+fn a_lazy_view_looks_no_deeper_than_the_answer() {
+    check_lazy(&["d/ d/a b", "d/ d/a"], "d/a", (Some(2), &[2]));
+    check_lazy(&["d/ d/a b", "d/ d/a"], "b", (Some(1), &[2, 1]));
+    check_lazy(&["d/ d/a b", "d/ d/a"], "d", (Some(2), &[2]));
+    check_lazy(&["a", "-a", "b"], "a", (None, &[3, 2]));
+    check_lazy(&["d/a", "d/!", "b"], "d/a", (None, &[3, 2]));
+    check_lazy(&["d/a", "d", "b"], "d/a", (None, &[3, 2]));
+    check_lazy(&["d/a", "d", "d/b"], "d/a", (None, &[3, 2]));
+    // A directory that is only implied takes its metadata from further below.
+    check_lazy(&["d/", "d/a", "d/b"], "d", (Some(1), &[3, 2, 1]));
+    check_lazy(&["a"], "n", (None, &[1]));
+}
+
+#[test]
+fn a_lazy_view_merges_as_one_that_knows_all() {
+    let stack = ["d/a d/b x l@x", "d/! d/c -x", "d/c/e y"];
+    let layers: Vec<ViewLayer> = stack.iter().zip(1..).map(|(w, at)| layer(at, w)).collect();
+    let ids: Vec<LayerId> = layers.iter().map(|layer| layer.id).collect();
+    let asked = Default::default();
+    let lazy = View::lazy(&ids, Arc::new(Noted { layers, asked }), Arc::new(NoBytes));
+    let (mut expected, mut found) = (Vec::new(), Vec::new());
+    list(&view(&stack), b"", &mut expected);
+    list(&lazy, b"", &mut found);
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_index_that_cannot_be_brought_is_an_error_of_the_question() {
+    let noted = Noted {
+        layers: vec![layer(2, "a")],
+        asked: Default::default(),
+    };
+    let ids = [LayerId::from_bytes([1; 16]), LayerId::from_bytes([2; 16])];
+    let view = View::lazy(&ids, Arc::new(noted), Arc::new(NoBytes));
+    assert!(view.lstat(b"a").unwrap().is_some());
+    assert!(matches!(view.lstat(b"b"), Err(Error::UnknownLayer { .. })));
+    assert!(matches!(
+        view.read_dir(b""),
+        Err(Error::UnknownLayer { .. })
+    ));
+}

@@ -92,7 +92,7 @@ impl Bench {
     }
 
     pub fn view(&self, stack: &[LayerId]) -> View {
-        self.layers.view(stack, &self.cancel).unwrap()
+        self.layers.view(stack, &self.cancel)
     }
 
     /// The tar of a layer.

@@ -11,6 +11,7 @@ mod interrupt;
 mod judges;
 mod kill;
 mod layout;
+mod lazy;
 mod leftovers;
 mod mounts;
 mod output;

@@ -36,7 +36,7 @@ impl LocalWorker {
         cx: &OpContext<'_>,
     ) -> Result<LayerId> {
         let base = match op.base.filter(|_| !op.link).and_then(|at| inputs.get(at)) {
-            Some(Output::Layers(stack)) => Some(self.layers.view(stack, cx.cancel)?),
+            Some(Output::Layers(stack)) => Some(self.layers.view(stack, cx.cancel)),
             _ => None,
         };
         let (view, accounts): (&dyn FileView, Accounts) = match &base {
