@@ -8,6 +8,7 @@ mod bench;
 mod bootstrap;
 mod conformance;
 mod demo;
+mod fuzz;
 mod host;
 mod judges;
 mod packages;
@@ -27,6 +28,7 @@ Commands:
   conformance [--parse|--build]     compare with the results recorded from BuildKit
               [--only NAME] [--record]
   bench [--small] [NAME…]           time the workloads
+  fuzz [SECONDS] [TARGET…]          feed the parsers with anything (default: 12 seconds each)
   services                          build and run the larger Dockerfiles of testdata/builds
   judges                            let Docker, skopeo and umoci judge a built image
 ";
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
             conformance::Options::parse(rest).and_then(|options| conformance::conformance(&options))
         }
         Some((&"bench", rest)) => bench::bench(rest),
+        Some((&"fuzz", rest)) => {
+            fuzz::Options::parse(rest).and_then(|options| fuzz::fuzz(&options))
+        }
         Some((&"services", [])) => services::services(),
         Some((&"judges", [])) => judges::judges(),
         _ => {

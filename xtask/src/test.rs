@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::conformance;
+use crate::fuzz;
 use crate::packages;
 use crate::shell::{self, cargo, say, seconds, show, step};
 
@@ -30,7 +31,7 @@ const TOOLS: &[&str] = &[
 pub enum Extent {
     /// Format, lints and the tests beside the code.
     Quick,
-    /// Also documentation, the tests with the real binary, and conformance.
+    /// Also documentation, the tests with the real binary, conformance, and a minute of fuzzing.
     Full,
 }
 
@@ -70,6 +71,12 @@ pub fn test(extent: Extent) -> Result<()> {
     say("all there");
     step("Format");
     show(&mut cargo(["fmt", "--all", "--check"]))?;
+    show(&mut cargo([
+        "fmt",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+        "--check",
+    ]))?;
     step("Lints");
     show(&mut cargo([
         "clippy",
@@ -95,6 +102,10 @@ pub fn test(extent: Extent) -> Result<()> {
             &release,
             &conformance::Options::default(),
         )?);
+    }
+    if extent == Extent::Full {
+        step("Fuzzing");
+        tally.add(fuzz::run(&fuzz::Options::default())?);
     }
     println!("\nfinished in {}", seconds(started.elapsed()));
     println!("{} passed, {} failed", tally.passed, tally.failed);

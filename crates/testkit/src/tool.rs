@@ -6,6 +6,7 @@ use std::path::PathBuf;
 /// Program and package, sorted by program.
 const PACKAGES: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
+    ("c++", "g++"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("git", "git"),

@@ -6,4 +6,5 @@ mod ebnf;
 mod generate;
 mod generator;
 mod grammar;
+mod invariants;
 mod vectors;

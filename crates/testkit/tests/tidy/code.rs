@@ -23,6 +23,7 @@ impl SourceFile {
         self.path.contains("/tests/")
             || self.path.ends_with("tests.rs")
             || self.path.starts_with("crates/testkit/")
+            || self.path.starts_with("fuzz/")
     }
 
     /// Whether the file belongs to a program of ours rather than to a library.
@@ -64,7 +65,7 @@ pub fn word_offsets<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = us
 /// Reads all Rust files of the repository, sorted by path.
 pub fn sources() -> Vec<SourceFile> {
     let mut paths = Vec::new();
-    for top in ["crates", "xtask", "benches"] {
+    for top in ["crates", "xtask", "benches", "fuzz"] {
         collect(&repository_root().join(top), &mut paths);
     }
     paths.sort();
