@@ -1,5 +1,6 @@
 //! What the tests of every crate share: temporary directories, trees written from a description and
-//! compared as text, a loopback registry, a busybox root file system, and the finding of tools.
+//! compared as text, a loopback registry, a busybox root file system, random texts by the grammar files,
+//! and the finding of tools.
 //!
 //! It depends on no other crate of this project, so that any of them can use it in its tests and none
 //! can be tested through a copy of itself. Being test support, it panics with a readable message where
@@ -7,6 +8,8 @@
 
 mod busybox;
 mod command;
+pub mod ebnf;
+mod generator;
 mod git;
 mod image;
 mod listing;
@@ -20,6 +23,7 @@ mod workspace;
 
 pub use busybox::{busybox_layout, busybox_rootfs};
 pub use command::{Finished, run, run_with_input};
+pub use generator::{Dice, Generator, Language, damage};
 pub use git::{GitServer, git};
 pub use image::{Image, write_layout};
 pub use listing::{Listing, assert_same_tree};

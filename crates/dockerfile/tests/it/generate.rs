@@ -3,9 +3,9 @@
 use rbuild_dockerfile::expand::{ExpandMode, expand};
 use rbuild_dockerfile::json::oracle_json;
 use rbuild_dockerfile::line::read_lines;
+use rbuild_testkit::{Dice, Language, damage};
 use serde_json::Value;
 
-use crate::generator::{Dice, Language, damage};
 use crate::invariants::{check_lines, check_pieces, check_printing};
 
 const CASES: u64 = 3000;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::ebnf;
+use rbuild_testkit::ebnf;
 
 /// The crates whose parsers the grammars describe.
 const CRATES: [&str; 3] = ["dockerfile", "oci", "pattern"];

@@ -2,9 +2,7 @@
 
 mod conformance;
 mod data;
-mod ebnf;
 mod generate;
-mod generator;
 mod grammar;
 mod invariants;
 mod vectors;

@@ -1,7 +1,9 @@
 //! Reads the grammar files; their notation is described in `grammar/README.md`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::repository_root;
 
 /// An expression of a rule.
 #[derive(Clone, Debug)]
@@ -20,7 +22,9 @@ pub enum Expression {
     AnyCase(String),
     /// One of these characters, or one of all others.
     Set {
+        /// Whether the characters are those that may not stand there.
         excluded: bool,
+        /// The characters, as inclusive ranges.
         ranges: Vec<(char, char)>,
     },
     /// Another rule.
@@ -43,7 +47,7 @@ pub type Grammar = BTreeMap<String, Rule>;
 
 /// The folder of the grammar files.
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../grammar")
+    repository_root().join("grammar")
 }
 
 /// Reads a grammar file; panics, with the place, when it is not well formed.

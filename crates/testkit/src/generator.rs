@@ -14,11 +14,13 @@ const DEPTH: usize = 40;
 pub struct Dice(u64);
 
 impl Dice {
+    /// Begins the series of `seed`.
     pub fn new(seed: u64) -> Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    /// Returns a number from 0 to `limit` - 1; 0 when `limit` is 0.
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -33,18 +35,21 @@ pub struct Language {
 }
 
 impl Language {
+    /// Reads a file of the folder `grammar`.
     pub fn read(file: &str) -> Language {
         let grammar = ebnf::read(file);
         let costs = costs(&grammar);
         Language { grammar, costs }
     }
 
+    /// Writes one text by `rule`.
     pub fn text(&self, rule: &str, seed: u64) -> String {
         let mut out = String::new();
         self.generator(seed).rule(rule, 0, &mut out);
         out
     }
 
+    /// Begins a series of texts that belong together: names of here-documents are remembered.
     pub fn generator(&self, seed: u64) -> Generator<'_> {
         Generator {
             language: self,
@@ -55,6 +60,7 @@ impl Language {
     }
 }
 
+/// Writes texts, one behind the other.
 pub struct Generator<'a> {
     language: &'a Language,
     dice: RefCell<Dice>,
@@ -69,6 +75,7 @@ impl Generator<'_> {
         self.dice.borrow_mut().below(limit)
     }
 
+    /// Adds a text by `rule`; `depth` is 0 but for rules inside others.
     pub fn rule(&self, rule: &str, depth: usize, out: &mut String) {
         match rule {
             // One for each word, not any number.
