@@ -73,8 +73,10 @@ pub(crate) fn file_checksum(text: &str) -> Result<Digest, String> {
         let (name, hex) = text.split_once(':').unwrap_or_default();
         let is_hex = hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         match name {
-            "sha256" | "sha512" if is_hex && !hex.is_empty() => "invalid checksum digest length",
-            "" | "sha256" | "sha512" => "invalid checksum digest format",
+            "sha256" | "sha384" | "sha512" if is_hex && !hex.is_empty() => {
+                "invalid checksum digest length"
+            }
+            "" | "sha256" | "sha384" | "sha512" => "invalid checksum digest format",
             _ => "unsupported digest algorithm",
         }
         .to_owned()

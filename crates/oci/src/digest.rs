@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::{Error, Result};
 
@@ -14,6 +14,8 @@ use crate::{Error, Result};
 pub enum Algorithm {
     /// SHA-256, the one everybody uses.
     Sha256,
+    /// SHA-384, which is in no specification of images, but which Docker's tools accept.
+    Sha384,
     /// SHA-512, which the image specification also registers.
     Sha512,
 }
@@ -23,6 +25,7 @@ impl Algorithm {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
             Self::Sha512 => "sha512",
         }
     }
@@ -31,6 +34,7 @@ impl Algorithm {
     pub fn hex_len(self) -> usize {
         match self {
             Self::Sha256 => 64,
+            Self::Sha384 => 96,
             Self::Sha512 => 128,
         }
     }
@@ -44,7 +48,7 @@ impl Algorithm {
 pub struct Digest(Arc<str>);
 
 impl Digest {
-    /// Reads `sha256:…` or `sha512:…`.
+    /// Reads `sha256:…`, `sha384:…` or `sha512:…`.
     ///
     /// Errors: [`Error::Digest`] when the colon is missing, the algorithm is another one, the
     /// length is wrong or a character is not a lower-case hexadecimal digit.
@@ -60,6 +64,7 @@ impl Digest {
             .ok_or_else(|| fail("no colon after the algorithm"))?;
         let algorithm = match name {
             "sha256" => Algorithm::Sha256,
+            "sha384" => Algorithm::Sha384,
             "sha512" => Algorithm::Sha512,
             _ => return Err(fail("unsupported digest algorithm")),
         };
@@ -91,14 +96,15 @@ impl Digest {
 
     /// The hexadecimal part.
     pub fn hex(&self) -> &str {
-        &self.0[Algorithm::Sha256.as_str().len() + 1..]
+        &self.0[self.algorithm().as_str().len() + 1..]
     }
 
     /// The hash function.
     pub fn algorithm(&self) -> Algorithm {
-        match self.0.starts_with("sha512") {
-            true => Algorithm::Sha512,
-            false => Algorithm::Sha256,
+        match self.0.split_once(':') {
+            Some(("sha384", _)) => Algorithm::Sha384,
+            Some(("sha512", _)) => Algorithm::Sha512,
+            _ => Algorithm::Sha256,
         }
     }
 
@@ -146,10 +152,11 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A hash in the making, of either algorithm.
+/// A hash in the making, of any of the algorithms.
 #[derive(Clone)]
 pub(crate) enum Hasher {
     Sha256(Sha256),
+    Sha384(Sha384),
     Sha512(Sha512),
 }
 
@@ -157,6 +164,7 @@ impl Hasher {
     pub(crate) fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Sha256 => Self::Sha256(Sha256::new()),
+            Algorithm::Sha384 => Self::Sha384(Sha384::new()),
             Algorithm::Sha512 => Self::Sha512(Sha512::new()),
         }
     }
@@ -164,6 +172,7 @@ impl Hasher {
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(state) => state.update(bytes),
+            Self::Sha384(state) => state.update(bytes),
             Self::Sha512(state) => state.update(bytes),
         }
     }
@@ -171,12 +180,14 @@ impl Hasher {
     pub(crate) fn finish(self) -> Digest {
         match self {
             Self::Sha256(state) => Digest::from_sha256(state.finalize().into()),
-            Self::Sha512(state) => {
-                let value: [u8; 64] = state.finalize().into();
-                Digest(format!("sha512:{}", hex::encode(value)).into())
-            }
+            Self::Sha384(state) => named(Algorithm::Sha384, &state.finalize()),
+            Self::Sha512(state) => named(Algorithm::Sha512, &state.finalize()),
         }
     }
+}
+
+fn named(algorithm: Algorithm, value: &[u8]) -> Digest {
+    Digest(format!("{}:{}", algorithm.as_str(), hex::encode(value)).into())
 }
 
 #[cfg(test)]
@@ -195,11 +206,16 @@ mod tests {
     }
 
     #[test]
-    fn sha512_is_told_apart_and_hashed() {
-        let digest = Digest::of(Algorithm::Sha512, b"abc");
-        assert!(digest.hex().starts_with("ddaf35a193617abacc417349ae204131"));
-        assert_eq!(digest.algorithm(), Algorithm::Sha512);
-        assert_eq!(Digest::parse(digest.as_str()).unwrap(), digest);
+    fn longer_hashes_are_told_apart_and_taken() {
+        let check = |algorithm, begins: &str| {
+            let digest = Digest::of(algorithm, b"abc");
+            assert!(digest.hex().starts_with(begins), "{digest}");
+            assert_eq!(digest.hex().len(), algorithm.hex_len());
+            assert_eq!(digest.algorithm(), algorithm);
+            assert_eq!(Digest::parse(digest.as_str()).unwrap(), digest);
+        };
+        check(Algorithm::Sha384, "cb00753f45a35e8bb5a03d699ac65007");
+        check(Algorithm::Sha512, "ddaf35a193617abacc417349ae204131");
     }
 
     #[test]
@@ -216,6 +232,10 @@ mod tests {
         check("sha256:e3b0", "wrong number of hexadecimal digits");
         check(
             &EMPTY.replace("sha256", "sha512"),
+            "wrong number of hexadecimal digits",
+        );
+        check(
+            &EMPTY.replace("sha256", "sha384"),
             "wrong number of hexadecimal digits",
         );
         check(&EMPTY.replace('e', "E"), "not lower-case hexadecimal");

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use crate::digest::Hasher;
 use crate::{Algorithm, Digest, Error};
 
-/// A writer that hashes (SHA-256) and counts what it passes on.
+/// A writer that hashes and counts what it passes on.
 pub struct DigestWriter<W> {
     inner: W,
     hasher: Hasher,
@@ -13,11 +13,16 @@ pub struct DigestWriter<W> {
 }
 
 impl<W: Write> DigestWriter<W> {
-    /// Wraps `inner`; nothing is written or hashed yet.
+    /// Wraps `inner`; nothing is written or hashed yet. The hash is SHA-256.
     pub fn new(inner: W) -> Self {
+        Self::with(Algorithm::Sha256, inner)
+    }
+
+    /// As [`new`](Self::new), with another hash.
+    pub fn with(algorithm: Algorithm, inner: W) -> Self {
         Self {
             inner,
-            hasher: Hasher::new(Algorithm::Sha256),
+            hasher: Hasher::new(algorithm),
             size_bytes: 0,
         }
     }

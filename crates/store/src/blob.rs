@@ -10,7 +10,8 @@ use crate::store::Store;
 use crate::{Error, Result};
 
 /// The algorithms that have a directory.
-pub(crate) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+pub(crate) const ALGORITHMS: [Algorithm; 3] =
+    [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
 
 impl Store {
     /// Tells whether the store has the content.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use rbuild_oci::{Algorithm, Digest, DigestWriter, VerifyReader};
+use rbuild_oci::{Algorithm, Digest, DigestWriter};
 
 use crate::error::explain_full;
 use crate::stage::StagedFile;
@@ -63,40 +63,32 @@ impl<'a> Ingest<'a> {
         } = self;
         let (mut buffer, digest, size_bytes) = writer.finish();
         buffer.flush().map_err(Error::at("write", &path))?;
-        let name = match expected {
-            Some(expected) if expected.algorithm() == Algorithm::Sha256 && *expected != digest => {
-                return Err(Error::DigestMismatch {
-                    expected: expected.clone(),
-                    found: digest,
-                });
-            }
-            Some(expected) => expected.clone(),
-            None => digest.clone(),
+        let wanted = expected.map_or(Algorithm::Sha256, Digest::algorithm);
+        let found = match wanted {
+            Algorithm::Sha256 => digest,
+            // Not taken on the way, being rare.
+            other => hash_again(&staged, other)?,
         };
-        if name.algorithm() != Algorithm::Sha256 {
-            check_other_algorithm(&staged, &name, digest)?;
+        if let Some(expected) = expected.filter(|expected| **expected != found) {
+            return Err(Error::DigestMismatch {
+                expected: expected.clone(),
+                found,
+            });
         }
-        store.place_blob(staged, &name)?;
-        Ok((name, size_bytes))
+        store.place_blob(staged, &found)?;
+        Ok((found, size_bytes))
     }
 }
 
-/// Reads the file again to hash it with an algorithm that is not taken on the way, being rare.
-fn check_other_algorithm(staged: &StagedFile, expected: &Digest, found: Digest) -> Result<()> {
+/// Reads the file that was just written.
+fn hash_again(staged: &StagedFile, algorithm: Algorithm) -> Result<Digest> {
     let mut file = staged.file();
     file.seek(SeekFrom::Start(0))
         .map_err(Error::at("seek in", staged.path()))?;
-    match io::copy(
-        &mut VerifyReader::new(file, expected.clone(), None),
-        &mut io::sink(),
-    ) {
-        Ok(_) => Ok(()),
-        // The file just written can be read unless its digest is wrong.
-        Err(_) => Err(Error::DigestMismatch {
-            expected: expected.clone(),
-            found,
-        }),
-    }
+    let mut hasher = DigestWriter::with(algorithm, io::sink());
+    io::copy(&mut file, &mut hasher).map_err(Error::at("read", staged.path()))?;
+    let (_, digest, _) = hasher.finish();
+    Ok(digest)
 }
 
 impl Write for Ingest<'_> {

@@ -29,9 +29,10 @@ pub(crate) const FORMAT: u32 = 1;
 /// Longest format file worth reading, in bytes.
 const FORMAT_MAX: usize = 64;
 
-const DIRS: [&str; 10] = [
+const DIRS: [&str; 11] = [
     "blobs",
     "blobs/sha256",
+    "blobs/sha384",
     "blobs/sha512",
     "trees",
     "cache",

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rbuild_oci::{Algorithm, Digest, DigestWriter, VerifyReader};
+use rbuild_oci::{Algorithm, Digest, DigestWriter};
 use rbuild_progress::{CancelReader, CancelToken, Cancelled};
 
 use crate::object::is_tree_id;
@@ -25,8 +25,8 @@ pub enum Problem {
     BlobContent {
         /// The name.
         digest: Digest,
-        /// The digest of the bytes, where it was taken.
-        found: Option<Digest>,
+        /// The digest of the bytes.
+        found: Digest,
     },
     /// A blob or tree could not be read.
     Unreadable {
@@ -57,16 +57,9 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BlobContent {
-                digest,
-                found: Some(found),
-            } => {
+            Self::BlobContent { digest, found } => {
                 write!(f, "blob {digest} has content with digest {found}")
             }
-            Self::BlobContent {
-                digest,
-                found: None,
-            } => write!(f, "blob {digest} has other content"),
             Self::Unreadable { path, reason } => write!(f, "cannot read {path:?}: {reason}"),
             Self::Stray { path } => write!(f, "{path:?} does not belong in a store"),
             Self::Missing { object, referrer } => {
@@ -201,29 +194,15 @@ impl Store {
             Err(error) => return Ok(unreadable(error)),
         };
         let mut reader = CancelReader::new(file, cancel);
-        if digest.algorithm() == Algorithm::Sha256 {
-            let mut writer = DigestWriter::new(io::sink());
-            let copied = io::copy(&mut reader, &mut writer);
-            cancel.check()?;
-            return Ok(match (copied, writer.finish()) {
-                (Err(error), _) => unreadable(error),
-                (Ok(bytes), (_, found, _)) if found == *digest => Hashed::Good(bytes),
-                (Ok(_), (_, found, _)) => Hashed::Bad(Problem::BlobContent {
-                    digest: digest.clone(),
-                    found: Some(found),
-                }),
-            });
-        }
-        let copied = io::copy(
-            &mut VerifyReader::new(reader, digest.clone(), None),
-            &mut io::sink(),
-        );
+        let mut hasher = DigestWriter::with(digest.algorithm(), io::sink());
+        let copied = io::copy(&mut reader, &mut hasher);
         cancel.check()?;
-        Ok(match copied {
-            Ok(bytes) => Hashed::Good(bytes),
-            Err(_) => Hashed::Bad(Problem::BlobContent {
+        Ok(match (copied, hasher.finish()) {
+            (Err(error), _) => unreadable(error),
+            (Ok(bytes), (_, found, _)) if found == *digest => Hashed::Good(bytes),
+            (Ok(_), (_, found, _)) => Hashed::Bad(Problem::BlobContent {
                 digest: digest.clone(),
-                found: None,
+                found,
             }),
         })
     }
@@ -325,7 +304,7 @@ mod tests {
         .unwrap();
 
         let report = store.verify(&CancelToken::new()).unwrap();
-        let found = Some(Digest::sha256_of(b"wrong"));
+        let found = Digest::sha256_of(b"wrong");
         assert!(
             report
                 .problems

@@ -19,6 +19,10 @@ use crate::{Code, Diagnostic, lint, path};
 /// Mode of a here-document that is no `--chmod` given.
 const INLINE_MODE: u32 = 0o644;
 
+/// What to write behind `--checksum` for a file.
+const CHECKSUM_HELP: &str =
+    "write sha256:, sha384: or sha512: and the hash of the file in lower-case hexadecimal digits";
+
 /// COPY and ADD under one roof.
 struct Transfer<'i> {
     keyword: &'static str,
@@ -143,7 +147,7 @@ pub(super) fn add(
         let message = "checksum can't be specified for multiple sources";
         return Err(invalid(message.to_owned()));
     }
-    let pieces = pieces(&expanded.sources, add.keep_git_dir, &checksum).map_err(invalid)?;
+    let pieces = pieces(&expanded.sources, add.keep_git_dir, &checksum, invalid)?;
     let has_paths = pieces.iter().any(|piece| matches!(piece, Piece::Paths(_)));
     if !checksum.is_empty() && has_paths {
         return Err(invalid(
@@ -167,14 +171,20 @@ fn pieces(
     sources: &[String],
     keep_git_dir: Option<bool>,
     checksum: &str,
-) -> Result<Vec<Piece>, String> {
+    invalid: impl Fn(String) -> Diagnostic,
+) -> Result<Vec<Piece>, Diagnostic> {
     let mut pieces = Vec::new();
     for source in sources {
-        match Remote::parse(source).transpose()? {
-            Some(Remote::Git(git)) => pieces.push(Piece::Git(git.into_op(keep_git_dir, checksum)?)),
+        match Remote::parse(source).transpose().map_err(&invalid)? {
+            Some(Remote::Git(git)) => {
+                let op = git.into_op(keep_git_dir, checksum).map_err(&invalid)?;
+                pieces.push(Piece::Git(op));
+            }
             Some(Remote::Http(url)) => {
                 let wanted = (!checksum.is_empty()).then(|| file_checksum(checksum));
-                pieces.push(Piece::File(file_op(&url, wanted.transpose()?)));
+                let wanted = wanted.transpose();
+                let wanted = wanted.map_err(|message| invalid(message).with_help(CHECKSUM_HELP))?;
+                pieces.push(Piece::File(file_op(&url, wanted)));
             }
             None => match pieces.last_mut() {
                 Some(Piece::Paths(paths)) => paths.push(source.clone()),

@@ -107,9 +107,16 @@ fn names_of_downloaded_files() {
 fn checksums_of_files() {
     let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert!(file_checksum(&format!("sha256:{hex}")).is_ok());
+    for (name, times) in [("sha384", 96), ("sha512", 128)] {
+        assert!(file_checksum(&format!("{name}:{}", "0".repeat(times))).is_ok());
+    }
     let check = |text: &str, wanted| assert_eq!(file_checksum(text), Err(wanted), "{text}");
     check("foo", "invalid checksum digest format".to_owned());
     check("md5:00", "unsupported digest algorithm".to_owned());
+    check(
+        &format!("sha384:{hex}"),
+        "invalid checksum digest length".to_owned(),
+    );
     check("sha256:00", "invalid checksum digest length".to_owned());
     check("sha256:zz", "invalid checksum digest format".to_owned());
 }

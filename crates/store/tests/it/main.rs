@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::{env, fs};
 
-use rbuild_oci::Digest;
+use rbuild_oci::{Algorithm, Digest};
 use rbuild_progress::CancelToken;
 use rbuild_store::{Error, Object, Removal, Store, Table};
 
@@ -193,6 +193,34 @@ fn wrong_digest_leaves_nothing() {
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
     assert!(store.blobs().unwrap().is_empty());
     assert!(!store.has_blob(&expected));
+}
+
+#[test]
+fn a_wrong_digest_is_told_in_the_algorithm_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for algorithm in [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512] {
+        let (right, wrong) = (
+            Digest::of(algorithm, b"content"),
+            Digest::of(algorithm, b"other"),
+        );
+        let put = |expected: &Digest| {
+            let mut ingest = store.ingest().unwrap();
+            ingest.write_all(b"content").unwrap();
+            ingest.commit(Some(expected))
+        };
+        match put(&wrong).unwrap_err() {
+            Error::DigestMismatch { expected, found } => {
+                assert_eq!((expected, found), (wrong, right.clone()));
+            }
+            other => panic!("{other}"),
+        }
+        assert_eq!(put(&right).unwrap(), (right.clone(), 7));
+        assert_eq!(store.read_blob(&right, 7).unwrap(), b"content");
+    }
+    assert_eq!(store.blobs().unwrap().len(), 3);
+    let report = store.verify(&CancelToken::new()).unwrap();
+    assert_eq!(report.problems, []);
 }
 
 #[test]

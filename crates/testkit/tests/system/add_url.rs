@@ -135,6 +135,39 @@ fn a_wrong_checksum_stops_the_build() {
 }
 
 #[test]
+fn a_checksum_may_be_a_longer_hash() {
+    let server = WebServer::start(|_| WebReply::of("hello"));
+    let sum = |program: &str, text: &str| {
+        let dir = rbuild_testkit::TempDir::new();
+        fs::write(dir.join("f"), text).unwrap();
+        let out = std::process::Command::new(program)
+            .arg(dir.join("f"))
+            .output()
+            .expect("run a program of coreutils")
+            .stdout;
+        let hex = String::from_utf8(out).unwrap();
+        let hex = hex.split(' ').next().unwrap_or_default().to_owned();
+        format!("{}:{hex}", program.trim_end_matches("sum"))
+    };
+    for program in ["sha256sum", "sha384sum", "sha512sum"] {
+        let (right, wrong) = (sum(program, "hello"), sum(program, "other"));
+        let text = |checksum: &str| format!("FROM scratch\nADD --checksum={checksum} URL/f /f\n");
+        let good = place(&text(&right), &server);
+        assert_eq!(fs::read(built(&good).join("f")).unwrap(), b"hello");
+        let asked = server.asked().len();
+        built(&good);
+        assert_eq!(server.asked().len(), asked, "{program}");
+        good.assert_intact();
+        let bad = place(&text(&wrong), &server);
+        let (_, finished) = build(&bad, &[]);
+        finished
+            .expect_code(1)
+            .expect_text(&format!("digest mismatch {right}: {wrong}"));
+        bad.assert_intact();
+    }
+}
+
+#[test]
 fn flags_that_do_not_fit_are_refused() {
     let check = |text: &str, wanted: &str| {
         let (_, finished) = build(&Place::new(&format!("FROM scratch\n{text}\n")), &[]);
@@ -148,6 +181,10 @@ fn flags_that_do_not_fit_are_refused() {
     check(
         &format!("ADD --checksum=md5:00 {url} /"),
         "unsupported digest algorithm",
+    );
+    check(
+        &format!("ADD --checksum=md5:00 {url} /"),
+        "write sha256:, sha384: or sha512:",
     );
     check(
         &format!("ADD --checksum={HELLO} {url} {url} /"),
