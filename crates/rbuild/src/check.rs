@@ -15,6 +15,7 @@ use crate::intake::{self, DockerfileText};
 use crate::lint::{Found, is_wanted, of_frontend, of_parser, violation};
 use crate::places::Places;
 use crate::stand_in::made_up;
+use crate::workers::Agents;
 use crate::{BuildError, BuildRequest, ErrorKind, Report, Result, pipeline, warnings};
 
 /// What a check found.
@@ -65,6 +66,7 @@ pub(crate) fn check(
     let (dockerfile, elsewhere) = pipeline::definition(&Fetching {
         engine,
         request,
+        agents: &Agents::of(request),
         lease: &lease,
         sink,
         cancel,

@@ -21,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::engine::Engine;
 use crate::step::announced;
-use crate::workers::{self, Given};
+use crate::workers::{self, Agents, Given};
 use crate::{ArchiveInput, BuildError, BuildRequest, ContextInput, Result};
 
 /// What the file of a context is called that is fetched or handed over, as in BuildKit.
@@ -40,6 +40,7 @@ pub(crate) struct Elsewhere {
 pub(crate) struct Fetching<'a> {
     pub engine: &'a Engine,
     pub request: &'a BuildRequest,
+    pub agents: &'a Agents<'a>,
     pub lease: &'a Arc<Lease>,
     pub sink: &'a dyn Sink,
     pub cancel: &'a CancelToken,
@@ -86,6 +87,15 @@ pub fn is_remote_context(text: &str) -> Option<Result<(), String>> {
     Remote::parse_context(text).map(|parsed| parsed.map(|_| ()))
 }
 
+/// Whether a text names a git repository that is reached over ssh.
+pub fn is_ssh_context(text: &str) -> bool {
+    let plain = |remote: &str| {
+        let schemes = ["http://", "https://", "git://"];
+        schemes.iter().any(|scheme| remote.starts_with(scheme))
+    };
+    matches!(Remote::parse_context(text), Some(Ok(Remote::Git(git))) if !plain(&git.op.remote))
+}
+
 enum Found {
     Layers(Elsewhere),
     File(RemoteTree, Option<i64>),
@@ -93,7 +103,7 @@ enum Found {
 
 impl Fetching<'_> {
     fn worker(&self) -> Result<LocalWorker> {
-        let given = Given::only(self.engine, self.request, self.lease)?;
+        let given = Given::only(self.engine, self.agents, self.lease)?;
         Ok(workers::worker(self.engine, self.request, given))
     }
 

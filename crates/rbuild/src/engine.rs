@@ -18,6 +18,7 @@ use crate::elsewhere::Fetching;
 use crate::images::Images;
 use crate::nursery::{LazyNursery, tree_work};
 use crate::step::announced;
+use crate::workers::Agents;
 use crate::{
     BuildRequest, CheckReport, EngineConfig, ImageDetails, ImageSummary, Outcome, OutlineReport,
     Removed, Result, TargetsReport, VerifySummary, call, check, pipeline,
@@ -138,6 +139,7 @@ impl Engine {
         call::outline(&Fetching {
             engine: self,
             request,
+            agents: &Agents::of(request),
             lease: &lease,
             sink,
             cancel,
@@ -157,6 +159,7 @@ impl Engine {
         call::targets(&Fetching {
             engine: self,
             request,
+            agents: &Agents::of(request),
             lease: &lease,
             sink,
             cancel,

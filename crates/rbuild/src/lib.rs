@@ -59,7 +59,7 @@ pub mod oci {
 pub use call::{OutlineReport, Target, TargetsReport};
 pub use check::{CheckReport, Finding};
 pub use config::EngineConfig;
-pub use elsewhere::is_remote_context;
+pub use elsewhere::{is_remote_context, is_ssh_context};
 pub use engine::{Engine, Removal};
 pub use images::{ImageDetails, ImageSummary, Removed};
 pub use nursery::nursery_main;

@@ -20,7 +20,7 @@ use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
 use rbuild_store::Lease;
-use rbuild_worker::{Ahead, Output, SshAgent, StoreIndex, layer_uses};
+use rbuild_worker::{Ahead, Output, StoreIndex, layer_uses};
 
 use crate::answer::Answers;
 use crate::elsewhere::{self, Elsewhere, Fetching};
@@ -29,7 +29,7 @@ use crate::outcome::StepCount;
 use crate::places::Places;
 use crate::step::announced;
 use crate::warnings::{Heeding, Warnings};
-use crate::workers::{self, Given};
+use crate::workers::{self, Agents, Given};
 use crate::{
     BuildError, BuildRequest, ContextInput, NamedContextInput, Outcome, Result, deliver,
     image_config, intake, reproduce,
@@ -43,12 +43,14 @@ pub(crate) fn build(
     cancel: &CancelToken,
 ) -> Result<Outcome> {
     deliver::check(request)?;
-    let agents = workers::agents(request)?;
+    let agents = Agents::of(request);
+    agents.open()?;
     // Held until the outputs are written.
     let lease = Arc::new(engine.store().lease(&[])?.0);
     let planned = plan(&Fetching {
         engine,
         request,
+        agents: &agents,
         lease: &lease,
         sink,
         cancel,
@@ -98,6 +100,7 @@ pub(crate) fn graph_dot(
     let planned = plan(&Fetching {
         engine,
         request,
+        agents: &Agents::of(request),
         lease: &lease,
         sink,
         cancel,
@@ -277,7 +280,7 @@ struct Shared<'a> {
     locals: &'a BTreeMap<String, LocalContext>,
     ahead: &'a Arc<Ahead>,
     lease: &'a Arc<Lease>,
-    agents: &'a BTreeMap<String, SshAgent>,
+    agents: &'a Agents<'a>,
 }
 
 fn solve_plan(
@@ -295,7 +298,7 @@ fn solve_plan(
     let given = Given {
         images: planned.images.clone(),
         locals: shared.locals.clone(),
-        agents: shared.agents.clone(),
+        agents: shared.agents.open()?.clone(),
         uses: layer_uses(
             &plan.graph,
             &targets,

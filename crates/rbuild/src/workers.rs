@@ -1,7 +1,7 @@
 //! The worker of a build, made of the engine's parts and of what the request gives to its steps.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rbuild_graph::VertexId;
 use rbuild_layer::LayerId;
@@ -31,17 +31,13 @@ pub(crate) struct Given {
 
 impl Given {
     /// Agents and a lease: for a graph without images, directories and outputs.
-    pub(crate) fn only(
-        engine: &Engine,
-        request: &BuildRequest,
-        lease: &Arc<Lease>,
-    ) -> Result<Given> {
+    pub(crate) fn only(engine: &Engine, agents: &Agents<'_>, lease: &Arc<Lease>) -> Result<Given> {
         let ahead = Ahead::new(engine.layers().clone())
             .map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?;
         Ok(Given {
             images: BTreeMap::new(),
             locals: BTreeMap::new(),
-            agents: agents(request)?,
+            agents: agents.open()?.clone(),
             uses: BTreeMap::new(),
             ahead: Arc::new(ahead),
             lease: Arc::clone(lease),
@@ -76,10 +72,56 @@ pub(crate) fn worker(engine: &Engine, request: &BuildRequest, given: Given) -> L
     })
 }
 
-/// Opens what answers behind ssh mounts; keys are read now, so that a wrong one stops nothing halfway.
-pub(crate) fn agents(request: &BuildRequest) -> Result<BTreeMap<String, SshAgent>> {
-    let agents = request.agents.iter();
-    agents
-        .map(|(id, paths)| Ok((id.clone(), SshAgent::at(paths)?)))
-        .collect()
+/// What answers behind ssh mounts and for git; keys in files are read once, when it is first asked for.
+pub(crate) struct Agents<'a> {
+    request: &'a BuildRequest,
+    opened: OnceLock<BTreeMap<String, SshAgent>>,
+}
+
+impl<'a> Agents<'a> {
+    /// Of a request; nothing is read yet.
+    pub(crate) fn of(request: &'a BuildRequest) -> Self {
+        Self {
+            request,
+            opened: OnceLock::new(),
+        }
+    }
+
+    /// By id. A build asks at its beginning, so that a wrong key stops nothing halfway.
+    pub(crate) fn open(&self) -> Result<&BTreeMap<String, SshAgent>> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let agents = self.request.agents.iter();
+        let agents = agents.map(|(id, paths)| Ok((id.clone(), SshAgent::at(paths)?)));
+        let agents = agents.collect::<Result<_>>()?;
+        Ok(self.opened.get_or_init(|| agents))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+    use crate::ContextInput;
+
+    #[test]
+    fn keys_in_files_are_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key");
+        let mut keygen = Command::new(rbuild_testkit::need_tool("ssh-keygen"));
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]);
+        assert!(keygen.arg(&key).status().unwrap().success());
+        let mut request = BuildRequest::new(ContextInput::Empty);
+        request
+            .agents
+            .insert("default".to_owned(), vec![key.clone()]);
+        let agents = Agents::of(&request);
+        assert_eq!(agents.open().unwrap().len(), 1);
+        fs::remove_file(&key).unwrap();
+        assert_eq!(agents.open().unwrap().len(), 1);
+        assert!(Agents::of(&request).open().is_err());
+    }
 }

@@ -137,6 +137,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The agent of a build cannot be made to answer git.
+    #[error("make a socket for the ssh agent {id:?}")]
+    Agent {
+        /// Its id.
+        id: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Git failed.
     #[error("{attempt} {remote}: {said}")]
     Git {

@@ -8,7 +8,6 @@ mod date;
 mod file;
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rbuild_graph::HttpOp;
@@ -21,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::file::{RemoteFile, WebFile};
 use crate::image::LazyClient;
+use crate::keyring::Keyring;
 use crate::{Error, Result};
 
 /// Downloads of one file at most, counting those that broke off.
@@ -49,15 +49,6 @@ impl Default for RemoteLimits {
             entries: 16 << 20,
         }
     }
-}
-
-/// The secrets and ssh agents of a build, by id.
-pub trait Keyring: Sync {
-    /// The bytes of a secret; `None` if the build has none of that id.
-    fn secret(&self, id: &str) -> Option<Vec<u8>>;
-
-    /// The socket of an agent; `None` if the build has none of that id.
-    fn agent(&self, id: &str) -> Option<PathBuf>;
 }
 
 /// What fetching may use of the build that it is part of.

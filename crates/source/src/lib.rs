@@ -11,6 +11,7 @@ mod error;
 mod git;
 mod http;
 mod image;
+mod keyring;
 mod local;
 mod select;
 mod stat_cache;
@@ -18,8 +19,9 @@ mod stat_cache;
 pub use content::{content_of, read_ahead, tree_content};
 pub use error::Error;
 pub use git::{GitConfig, GitSource, GitTree};
-pub use http::{HttpSource, Keyring, RemoteContext, RemoteFile, RemoteLimits, WebFile};
+pub use http::{HttpSource, RemoteContext, RemoteFile, RemoteLimits, WebFile};
 pub use image::{FoundImage, Freshness, LazyClient, RegistryFetch, RegistryImages};
+pub use keyring::{AgentSocket, Keyring};
 pub use local::{Ignore, LocalContext};
 pub use select::{Item, Role, Root, Selection, select, select_path};
 

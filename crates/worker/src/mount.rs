@@ -16,6 +16,7 @@ use rbuild_solver::OpContext;
 use rbuild_store::{MountedCache, StagedDir};
 
 use self::agent::AgentDoor;
+pub(crate) use self::agent::socket_of;
 use crate::{Error, LocalWorker, Output, Result};
 
 /// Largest secret, as in BuildKit.

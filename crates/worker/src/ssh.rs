@@ -3,6 +3,7 @@
 //! For `--ssh ID=FILE`, where no agent runs. The keys stay in this process; a step sees their public
 //! halves and signatures. Message numbers and layouts: draft-miller-ssh-agent.
 
+mod der;
 mod file;
 mod key;
 mod modulus;

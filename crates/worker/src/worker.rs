@@ -10,11 +10,12 @@ use rbuild_oci::Digest;
 use rbuild_sandbox::Nursery;
 use rbuild_solver::{OpContext, Supplied, Worker};
 use rbuild_source::{
-    GitSource, HttpSource, Keyring, LocalContext, RemoteContext, RemoteLimits, Selection,
+    AgentSocket, GitSource, HttpSource, Keyring, LocalContext, RemoteContext, RemoteLimits,
+    Selection,
 };
 use rbuild_store::{Lease, Store};
 
-use crate::mount::{SecretSource, secret_bytes};
+use crate::mount::{SecretSource, secret_bytes, socket_of};
 use crate::ssh::SshAgent;
 use crate::{Ahead, Error, LayerUse, MadeAs, Output, Result};
 
@@ -258,12 +259,13 @@ impl Keyring for LocalWorker {
         secret_bytes(&self.secrets, id)
     }
 
-    fn agent(&self, id: &str) -> Option<PathBuf> {
-        match self.agents.get(id)? {
-            SshAgent::Socket(path) => Some(path.clone()),
-            // Keys in files have no socket outside of steps.
-            SshAgent::Keys(_) => None,
-        }
+    fn agent(&self, id: &str) -> rbuild_source::Result<Option<Box<dyn AgentSocket>>> {
+        let agent = self.agents.get(id);
+        let socket = agent.map(|agent| socket_of(agent, &self.store)).transpose();
+        socket.map_err(|e| rbuild_source::Error::Agent {
+            id: id.to_owned(),
+            source: Box::new(e),
+        })
     }
 }
 

@@ -39,6 +39,8 @@ pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
     let (context, dockerfile) = sources(args.context, args.file.as_deref())?;
     let outputs = outputs(args.results)?;
     let steps = args.steps;
+    let mut agents = agents(steps.ssh)?;
+    agents.extend(agent_of_context(&context, &agents));
     Ok(BuildRequest {
         context,
         dockerfile,
@@ -68,7 +70,7 @@ pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
         shm_size: steps.shm_size.unwrap_or_default(),
         ulimits: steps.ulimits,
         secrets: secrets(steps.secrets)?,
-        agents: agents(steps.ssh)?,
+        agents,
         new_privileges: new_privileges(&steps.security_opt),
         jobs: steps.jobs,
     })
@@ -253,6 +255,18 @@ fn outputs(results: ResultArgs) -> Result<Vec<ExportSpec>, CommandError> {
         output.image.annotations.extend(annotations.iter().cloned());
     }
     Ok(outputs)
+}
+
+/// The user's own agent for a context that is reached over ssh, where none is named; as buildx does.
+fn agent_of_context(
+    context: &ContextInput,
+    given: &BTreeMap<String, Vec<PathBuf>>,
+) -> Option<(String, Vec<PathBuf>)> {
+    let over_ssh =
+        matches!(context, ContextInput::Remote(address) if rbuild::is_ssh_context(address));
+    let own = std::env::var_os("SSH_AUTH_SOCK").filter(|own| !own.is_empty());
+    let wanted = over_ssh && given.is_empty();
+    wanted.then(|| Some(("default".to_owned(), vec![own?.into()])))?
 }
 
 /// An agent without a path is the user's own.

@@ -15,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::GitConfig;
 use crate::http::RemoteContext;
-use crate::{Error, Result};
+use crate::{AgentSocket, Error, Result};
 
 /// Most output that is kept of one run, in bytes; what comes after is read and dropped.
 const OUTPUT_LIMIT: usize = 64 << 20;
@@ -54,7 +54,7 @@ pub(super) struct Git<'a> {
     home: PathBuf,
     settings: Vec<(String, String)>,
     ssh: String,
-    agent: Option<PathBuf>,
+    agent: Option<Box<dyn AgentSocket>>,
     cx: &'a RemoteContext<'a>,
 }
 
@@ -98,7 +98,7 @@ impl<'a> Git<'a> {
             ssh: ssh_command(config, &home),
             home,
             settings,
-            agent: cx.keyring.agent("default"),
+            agent: cx.keyring.agent("default")?,
             cx,
         })
     }
@@ -167,7 +167,7 @@ impl<'a> Git<'a> {
             command.env(format!("GIT_CONFIG_VALUE_{at}"), value);
         }
         if let Some(agent) = &self.agent {
-            command.env("SSH_AUTH_SOCK", agent);
+            command.env("SSH_AUTH_SOCK", agent.path());
         }
         command
             .current_dir(&self.home)
@@ -222,13 +222,14 @@ fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
     })
 }
 
-/// Batch mode: no questions. A server that no file knows is believed, a changed key never.
+/// Batch mode: no questions. A server that no file knows is believed, a changed key never. The user's own
+/// keys are not tried: a build has what `--ssh` gives it.
 fn ssh_command(config: &GitConfig, home: &Path) -> String {
     let quoted = |path: &Path| format!("\"{}\"", path.display());
     let mut files = vec![quoted(&home.join("known_hosts"))];
     files.extend(config.known_hosts.iter().map(|path| quoted(path)));
     format!(
-        "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new \
+        "ssh -F /dev/null -o BatchMode=yes -o IdentityFile=none -o StrictHostKeyChecking=accept-new \
          -o 'UserKnownHostsFile={}' -o ConnectTimeout=30",
         files.join(" ")
     )

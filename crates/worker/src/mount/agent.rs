@@ -3,10 +3,13 @@
 //! The agent's own socket is never shown to a step: it has the wrong owner and mode for it, and takes
 //! requests that no step has a right to make. A step may list keys and have something signed; adding,
 //! removing and locking keys, and extensions, are answered with a failure, as in BuildKit. Where keys are
-//! in files (`--ssh ID=FILE`), the engine is the agent: see `ssh`.
+//! in files (`--ssh ID=FILE`), the engine is the agent: see `ssh`. It is that for git, too, which reaches the
+//! user's own agent directly.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +18,8 @@ use std::thread::{self, JoinHandle};
 use rbuild_graph::{ExecMount, ExecMountKind, ExecOp};
 use rbuild_progress::CancelToken;
 use rbuild_sandbox::{MountSource, MountSpec};
-use rbuild_store::StagedDir;
+use rbuild_source::AgentSocket;
+use rbuild_store::{StagedDir, Store};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::StepMounts;
@@ -29,6 +33,8 @@ const MAX_CONNECTIONS: usize = 64;
 
 /// What the socket is called in its directory.
 const SOCKET: &str = "agent";
+/// Longest address of a socket, in bytes: `sun_path` without its last zero.
+const MAX_ADDRESS: usize = 107;
 
 impl LocalWorker {
     pub(super) fn ssh(&self, mount: &ExecMount, op: &ExecOp, all: &mut StepMounts) -> Result<()> {
@@ -78,9 +84,22 @@ impl LocalWorker {
     }
 }
 
+/// A socket for a program that is no step: the agent's own, or ours before keys in files.
+pub(crate) fn socket_of(agent: &SshAgent, store: &Store) -> Result<Box<dyn AgentSocket>> {
+    match agent {
+        SshAgent::Socket(path) => Ok(Box::new(path.clone())),
+        SshAgent::Keys(_) => Ok(Box::new(AgentDoor::open(
+            store.stage_dir()?,
+            agent.clone(),
+        )?)),
+    }
+}
+
 /// A socket that answers as an agent for as long as this exists.
 pub(super) struct AgentDoor {
     dir: StagedDir,
+    /// The same, open.
+    top: File,
     /// Set when it closes.
     closing: CancelToken,
     thread: Option<JoinHandle<()>>,
@@ -94,7 +113,8 @@ impl AgentDoor {
             path: dir.path().to_owned(),
             source,
         };
-        let listener = listen_in(dir.path()).map_err(fail)?;
+        let top = File::open(dir.path()).map_err(fail)?;
+        let listener = listen_in(&top).map_err(fail)?;
         let closing = CancelToken::try_new().map_err(fail)?;
         let token = closing.clone();
         let thread = thread::Builder::new()
@@ -103,6 +123,7 @@ impl AgentDoor {
             .map_err(fail)?;
         Ok(Self {
             dir,
+            top,
             closing,
             thread: Some(thread),
         })
@@ -110,6 +131,17 @@ impl AgentDoor {
 
     fn socket(&self) -> PathBuf {
         self.dir.path().join(SOCKET)
+    }
+}
+
+impl AgentSocket for AgentDoor {
+    fn path(&self) -> PathBuf {
+        let path = self.socket();
+        if path.as_os_str().as_bytes().len() <= MAX_ADDRESS {
+            return path;
+        }
+        let (process, number) = (std::process::id(), self.top.as_raw_fd());
+        format!("/proc/{process}/fd/{number}/{SOCKET}").into()
     }
 }
 
@@ -123,8 +155,7 @@ impl Drop for AgentDoor {
 }
 
 /// Binds by descriptor: the name of a socket may have 107 bytes, that of a store may be longer.
-fn listen_in(dir: &Path) -> io::Result<UnixListener> {
-    let top = std::fs::File::open(dir)?;
+fn listen_in(top: &File) -> io::Result<UnixListener> {
     let name = format!("/proc/self/fd/{}/{SOCKET}", top.as_fd().as_raw_fd());
     let listener = UnixListener::bind(name)?;
     listener.set_nonblocking(true)?;
@@ -296,6 +327,23 @@ mod tests {
         assert!(!socket.exists());
         assert_eq!(read_message(&mut &stream).unwrap(), None);
         assert_eq!(served.join().unwrap(), 2);
+    }
+
+    #[test]
+    fn a_socket_can_be_reached_however_deep_the_store_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["short".to_owned(), "x".repeat(120)] {
+            let store = Store::open(&dir.path().join(name)).unwrap();
+            let agent = dir.path().join("agent");
+            std::fs::remove_file(&agent).ok();
+            let served = echo(&agent);
+            let door = AgentDoor::open(store.stage_dir().unwrap(), SshAgent::Socket(agent));
+            let door = door.unwrap();
+            let stream = UnixStream::connect(door.path()).unwrap();
+            assert_eq!(ask(&stream, &[REQUEST_IDENTITIES]), [99, 11]);
+            drop(door);
+            assert_eq!(served.join().unwrap(), 1);
+        }
     }
 
     #[test]

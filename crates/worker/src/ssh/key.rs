@@ -32,6 +32,8 @@ enum Signer {
 pub(super) struct Curve {
     /// Its name in ssh.
     pub(super) name: &'static str,
+    /// Its name in DER.
+    pub(super) object: &'static [u8],
     /// Bytes of a private number.
     pub(super) size: usize,
     pub(super) algorithm: &'static EcdsaSigningAlgorithm,
@@ -41,11 +43,13 @@ pub(super) struct Curve {
 pub(super) const CURVES: [&Curve; 2] = [
     &Curve {
         name: "nistp256",
+        object: &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
         size: 32,
         algorithm: &ECDSA_P256_SHA256_FIXED_SIGNING,
     },
     &Curve {
         name: "nistp384",
+        object: &[0x2b, 0x81, 0x04, 0x00, 0x22],
         size: 48,
         algorithm: &ECDSA_P384_SHA384_FIXED_SIGNING,
     },

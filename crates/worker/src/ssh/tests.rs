@@ -107,6 +107,49 @@ fn signatures_of_every_kind_are_right() {
 }
 
 #[test]
+fn ecdsa_keys_in_other_formats_are_the_same_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    for (bits, format) in [
+        ("256", "PEM"),
+        ("384", "PEM"),
+        ("256", "PKCS8"),
+        ("384", "PKCS8"),
+    ] {
+        let name = format!("{bits}{format}");
+        let options = ["-t", "ecdsa", "-b", bits, "-m", format];
+        let path = keygen(dir.path(), &name, &options);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let label = match format {
+            "PEM" => "-----BEGIN EC PRIVATE KEY-----",
+            _ => "-----BEGIN PRIVATE KEY-----",
+        };
+        assert!(text.starts_with(label), "{text}");
+        let public = public_of(&path);
+        let (kind, _) = signed(&keyring(&path), &public, 0, b"data").expect("it can sign");
+        assert_eq!(kind, format!("ecdsa-sha2-nistp{bits}"));
+        // As openssl writes it: the curve in a block of its own goes before.
+        let before =
+            "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+        std::fs::write(&path, format!("{before}{text}")).unwrap();
+        assert!(signed(&keyring(&path), &public, 0, b"data").is_some());
+    }
+}
+
+#[test]
+fn a_key_without_its_public_half_says_so() {
+    use base64::Engine as _;
+    // Version 1, a number of 32 bytes, and the name of the curve.
+    let mut der = vec![0x30, 49, 0x02, 1, 1, 0x04, 32];
+    der.extend([7; 32]);
+    der.extend([0xa0, 10, 0x06, 8]);
+    der.extend([0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]);
+    let body = base64::engine::general_purpose::STANDARD.encode(&der);
+    let text = format!("-----BEGIN EC PRIVATE KEY-----\n{body}\n-----END EC PRIVATE KEY-----\n");
+    let refused = file::parse(&text).err().unwrap_or_default();
+    assert!(refused.contains("lacks the public half"), "{refused}");
+}
+
+#[test]
 fn rsa_keys_sign_with_sha2_in_both_formats() {
     let dir = tempfile::tempdir().unwrap();
     let data = b"what is signed";
@@ -166,6 +209,17 @@ fn files_that_are_no_use_say_why() {
         &["-t", "rsa", "-m", "PEM", "-N", "phrase"],
     );
     let large = keygen(dir.path(), "p521", &["-t", "ecdsa", "-b", "521"]);
+    let large_sec1 = keygen(
+        dir.path(),
+        "p521s",
+        &["-t", "ecdsa", "-b", "521", "-m", "PEM"],
+    );
+    let large_pkcs8 = keygen(
+        dir.path(),
+        "p521p",
+        &["-t", "ecdsa", "-b", "521", "-m", "PKCS8"],
+    );
+    let small = keygen(dir.path(), "rsa", &["-t", "rsa", "-b", "1024"]);
     let text = std::fs::read_to_string(keygen(dir.path(), "cut", &["-t", "ed25519"])).unwrap();
     let broken = dir.path().join("broken");
     let middle = text.len() / 2;
@@ -179,7 +233,19 @@ fn files_that_are_no_use_say_why() {
     for (path, reason) in [
         (&locked, "the key has a passphrase"),
         (&locked_pem, "the key has a passphrase"),
-        (&large, "keys of this kind are not supported here"),
+        (
+            &large,
+            "ecdsa-sha2-nistp521 keys are not supported here: add it to an agent (ssh-add)",
+        ),
+        (
+            &large_sec1,
+            "ecdsa-sha2-nistp521 keys are not supported here",
+        ),
+        (
+            &large_pkcs8,
+            "ecdsa-sha2-nistp521 keys are not supported here",
+        ),
+        (&small, "such rsa keys are not supported here"),
         (&broken, "the key is damaged"),
         (&public, "no private key"),
         (&missing, "No such file or directory"),
