@@ -22,6 +22,7 @@ const TOOLS: &[&str] = &[
     "setpriv",
     "skopeo",
     "ssh-keygen",
+    "sshd",
     "umoci",
     "zstd",
 ];

@@ -33,6 +33,7 @@ mod oracle;
 mod outcome;
 mod pipeline;
 mod places;
+mod remedy;
 mod report;
 mod reproduce;
 mod request;

@@ -292,6 +292,14 @@ impl From<rbuild_source::Error> for BuildError {
             rbuild_source::Error::GitStart { .. } => {
                 BuildError::caused(ErrorKind::Host, e).help("install git (Debian: git)")
             }
+            rbuild_source::Error::Git { ref said, .. } => {
+                let remedy = crate::remedy::of_git(said);
+                let error = BuildError::caused(ErrorKind::Build, e);
+                match remedy {
+                    Some(remedy) => error.help(remedy),
+                    None => error,
+                }
+            }
             other => BuildError::caused(ErrorKind::Build, other),
         }
     }

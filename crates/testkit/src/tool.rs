@@ -14,12 +14,17 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("newgidmap", "uidmap"),
     ("newuidmap", "uidmap"),
+    ("nsenter", "util-linux"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("skopeo", "skopeo"),
+    ("ssh-add", "openssh-client"),
+    ("ssh-agent", "openssh-client"),
     ("ssh-keygen", "openssh-client"),
+    ("sshd", "openssh-server"),
     ("time", "time"),
     ("umoci", "umoci"),
+    ("unshare", "util-linux"),
     ("zstd", "zstd"),
 ];
 

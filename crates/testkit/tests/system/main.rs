@@ -1,6 +1,7 @@
 //! The real program, started as a person would start it, in a directory and a store of its own.
 
 mod add_git;
+mod add_git_ssh;
 mod add_url;
 mod bad_input;
 mod context;
