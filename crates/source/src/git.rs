@@ -6,6 +6,7 @@
 
 mod checkout;
 mod command;
+mod guard;
 mod refs;
 mod tree;
 

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::GitConfig;
+use super::guard::Guard;
 use crate::http::RemoteContext;
 use crate::{AgentSocket, Error, Result};
 
@@ -111,7 +112,9 @@ impl<'a> Git<'a> {
             .cancel
             .check()
             .map_err(|_| Failed::Other(Error::Cancelled))?;
+        let guard = Guard::start().map_err(|e| Failed::Other(start(e)))?;
         let mut command = self.command();
+        command.process_group(guard.group().as_raw_nonzero().get());
         if let Some(work) = work {
             command.arg("-C").arg(work);
         }
@@ -122,7 +125,7 @@ impl<'a> Git<'a> {
         let ended = self.wait(&child);
         // Also what it left behind, which may hold the pipes open. Before the child is reaped, so that
         // its number cannot be another's yet.
-        kill_process_group(Pid::from_child(&child), Signal::KILL).ok();
+        kill_process_group(guard.group(), Signal::KILL).ok();
         let status = child.wait().map_err(|e| Failed::Other(start(e)))?;
         match ended {
             Ok(true) => {}
@@ -173,8 +176,7 @@ impl<'a> Git<'a> {
             .current_dir(&self.home)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+            .stderr(Stdio::piped());
         command
     }
 

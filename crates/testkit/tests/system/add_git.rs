@@ -314,20 +314,38 @@ fn the_git_protocol_is_spoken_too() {
     assert_eq!(text(out.join("s/a")), "one");
 }
 
-#[test]
-fn an_interrupt_ends_git_at_once() {
+/// A build that waits for git, which waits for a server that is in no hurry.
+fn waiting_for_git() -> (GitServer, String, Place, Child) {
     let server = GitServer::start(TempDir::new().to_path_buf(), |_| {
         std::thread::sleep(Duration::from_secs(20));
         false
     });
     let url = server.url("slow.git");
     let place = Place::new(&format!("FROM scratch\nADD {url} /\n"));
-    let mut child = start_until(&place, &[], "slow.git");
+    let child = start_until(&place, &[], "slow.git");
     let limit = Instant::now() + Duration::from_secs(10);
     while server.asked().is_empty() {
         assert!(Instant::now() < limit, "the server was never asked");
         std::thread::yield_now();
     }
+    (server, url, place, child)
+}
+
+#[test]
+fn git_ends_with_all_its_helpers_when_rbuild_is_killed() {
+    let (_server, url, place, mut child) = waiting_for_git();
+    child.kill().expect("send SIGKILL");
+    child.wait().expect("it ends");
+    let left = processes_left(&url, Duration::from_secs(5));
+    assert!(left.is_empty(), "still running: {left:?}");
+    // The next one sweeps what was half-made.
+    place.run(&["images"]).expect_success();
+    place.assert_intact();
+}
+
+#[test]
+fn an_interrupt_ends_git_at_once() {
+    let (_server, url, place, mut child) = waiting_for_git();
     ends_when_interrupted(&mut child);
     let left = processes_left(&url, Duration::from_secs(1));
     assert!(left.is_empty(), "still running: {left:?}");
