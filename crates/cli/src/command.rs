@@ -100,6 +100,7 @@ pub type CommandResult = Result<Exit, CommandError>;
 fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
     let mut config = EngineConfig::new(root_dir(root)?);
     config.docker_config = docker_config();
+    config.proxy = proxy::of_network();
     config.git.path = std::env::var_os("PATH");
     config.git.known_hosts = directory("HOME")
         .map(|home| home.join(".ssh/known_hosts"))

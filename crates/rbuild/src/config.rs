@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rbuild_registry::ProxyConfig;
 use rbuild_source::{GitConfig, RemoteLimits};
 
 /// How an engine is set up.
@@ -20,6 +21,8 @@ pub struct EngineConfig {
     pub limits: RemoteLimits,
     /// How `git` is started.
     pub git: GitConfig,
+    /// Proxies for registries, downloads and git; steps have their own, in the build arguments.
+    pub proxy: ProxyConfig,
 }
 
 impl EngineConfig {
@@ -32,6 +35,7 @@ impl EngineConfig {
             insecure_registries: Vec::new(),
             limits: RemoteLimits::default(),
             git: GitConfig::default(),
+            proxy: ProxyConfig::default(),
         }
     }
 }

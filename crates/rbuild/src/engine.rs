@@ -66,7 +66,8 @@ impl Engine {
     pub fn open(config: EngineConfig) -> Result<Engine> {
         let store = Arc::new(Store::open(&config.root)?);
         let nursery = LazyNursery::new(config.helper.clone());
-        let (limits, git) = (config.limits, config.git.clone());
+        let limits = config.limits;
+        let git = (config.git.clone(), config.proxy.clone());
         let client = LazyClient::new(move || client_config(&config));
         let fetch = RegistryFetch::new(Arc::clone(&store), Arc::clone(&client));
         let fetch = LayoutFetch::new(Arc::clone(&store), Arc::new(fetch));
@@ -288,7 +289,10 @@ pub enum Removal {
 }
 
 fn client_config(config: &EngineConfig) -> Result<ClientConfig, CredentialError> {
-    let mut client = ClientConfig::default();
+    let mut client = ClientConfig {
+        proxy: config.proxy.clone(),
+        ..ClientConfig::default()
+    };
     if let Some(dir) = &config.docker_config {
         let file = dir.join("config.json");
         if file.exists() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credential::{Anonymous, CredentialSource};
+use crate::proxy::ProxyConfig;
 
 /// All that a client must be told. [`ClientConfig::default`] pulls anonymously over HTTPS.
 #[derive(Clone)]
@@ -75,17 +76,6 @@ pub enum Scheme {
     Https,
     /// Plain HTTP: the user vouches for the network.
     InsecureHttp,
-}
-
-/// Proxies, as URLs; `None` means a direct connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProxyConfig {
-    /// For `http:` addresses.
-    pub http: Option<String>,
-    /// For `https:` addresses.
-    pub https: Option<String>,
-    /// Hosts to reach directly, separated by commas, as in `NO_PROXY`.
-    pub exceptions: Option<String>,
 }
 
 /// When and how often to try again.

@@ -190,7 +190,13 @@ pub enum Error {
         /// What went wrong.
         source: std::io::Error,
     },
-    /// The client could not be set up: runtime, TLS roots, certificates, proxy.
+    /// The address of a proxy is none.
+    #[error("the proxy for {scheme} addresses is no address like http://HOST:PORT")]
+    Proxy {
+        /// `http` or `https`.
+        scheme: String,
+    },
+    /// The client could not be set up: runtime, TLS roots, certificates.
     #[error("set up the HTTP client: {reason}")]
     Setup {
         /// What was attempted.

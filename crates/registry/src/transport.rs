@@ -1,16 +1,17 @@
 //! One HTTP exchange: redirects, attempts, connection errors. Knows nothing of registries.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Certificate, Method, NoProxy, Proxy, Response, StatusCode, Url};
+use reqwest::{Certificate, Method, Proxy, Response, StatusCode, Url};
 
 use crate::config::ClientConfig;
 use crate::endpoint::{Endpoint, authority};
 use crate::network::{inner, reason};
 use crate::retry::{asks_for_patience, retry_after};
-use crate::{Error, Result};
+use crate::{Error, Result, without_credentials};
 
 /// Redirects followed before we call it a loop.
 pub(crate) const REDIRECTS: usize = 10;
@@ -44,16 +45,15 @@ impl<'a> Call<'a> {
 /// HTTP clients, made when first needed.
 pub(crate) struct Transport {
     config: Arc<ClientConfig>,
-    plain: OnceLock<reqwest::Client>,
-    secure: OnceLock<reqwest::Client>,
+    /// By scheme and proxy; a handful.
+    clients: Mutex<BTreeMap<(String, Option<String>), reqwest::Client>>,
 }
 
 impl Transport {
     pub(crate) fn new(config: Arc<ClientConfig>) -> Self {
         Self {
             config,
-            plain: OnceLock::new(),
-            secure: OnceLock::new(),
+            clients: Mutex::default(),
         }
     }
 
@@ -124,7 +124,7 @@ impl Transport {
         request
             .send()
             .await
-            .map_err(|error| no_connection(url, error))
+            .map_err(|error| self.no_connection(url, error))
     }
 
     /// One request without anything of a registry.
@@ -135,26 +135,46 @@ impl Transport {
     ) -> Result<Response> {
         let request = self.client(url)?.request(method, url.clone());
         let sent = request.headers(headers).send().await;
-        sent.map_err(|error| no_connection(url, error))
+        sent.map_err(|error| self.no_connection(url, error))
     }
 
-    fn client(&self, url: &Url) -> Result<&reqwest::Client> {
-        let slot = if url.scheme() == "https" {
-            &self.secure
-        } else {
-            &self.plain
-        };
-        if let Some(client) = slot.get() {
-            return Ok(client);
+    fn client(&self, url: &Url) -> Result<reqwest::Client> {
+        let key = (url.scheme().to_owned(), self.config.proxy.of_url(url));
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
         }
-        let built = self.build(url.scheme()).map_err(|source| Error::Setup {
-            reason: "TLS roots, certificates or proxy",
+        let (scheme, address) = (key.0.as_str(), key.1.as_deref());
+        let proxy = address.map(|address| proxy_at(address, scheme));
+        let built = self.build((scheme, address), proxy.transpose()?);
+        let built = built.map_err(|source| Error::Setup {
+            reason: "TLS roots or certificates",
             source: Box::new(source),
         })?;
-        Ok(slot.get_or_init(|| built))
+        clients.insert(key, built.clone());
+        Ok(built)
     }
 
-    fn build(&self, scheme: &str) -> reqwest::Result<reqwest::Client> {
+    /// Tells a TLS failure from the rest, and names the proxy in between.
+    fn no_connection(&self, url: &Url, error: reqwest::Error) -> Error {
+        let mut host = authority(url);
+        if let Some(proxy) = self.config.proxy.of_url(url) {
+            host = format!("{host} through the proxy {}", without_credentials(&proxy));
+        }
+        let is_tls = mentions_tls(&error);
+        let source = reason(error);
+        match is_tls {
+            true => Error::Tls { host, source },
+            false => Error::Unreachable { host, source },
+        }
+    }
+
+    fn build(
+        &self,
+        (scheme, address): (&str, Option<&str>),
+        proxy: Option<Proxy>,
+    ) -> reqwest::Result<reqwest::Client> {
+        let is_secure_proxy = address.is_some_and(|address| address.starts_with("https:"));
         // Fails if a provider is installed already, which is as good.
         rustls::crypto::ring::default_provider()
             .install_default()
@@ -173,18 +193,11 @@ impl Transport {
             "https" => builder
                 .tls_certs_merge(self.extra_roots()?)
                 .https_only(true),
+            _ if is_secure_proxy => builder.tls_certs_merge(self.extra_roots()?),
             _ => builder.tls_certs_only([]),
         };
-        let exceptions = config
-            .proxy
-            .exceptions
-            .as_deref()
-            .and_then(NoProxy::from_string);
-        if let Some(address) = &config.proxy.http {
-            builder = builder.proxy(Proxy::http(address)?.no_proxy(exceptions.clone()));
-        }
-        if let Some(address) = &config.proxy.https {
-            builder = builder.proxy(Proxy::https(address)?.no_proxy(exceptions));
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(proxy);
         }
         builder.build()
     }
@@ -224,16 +237,18 @@ pub(crate) fn redirect(response: &Response, from: &Url) -> Result<Option<Url>> {
     }
 }
 
-/// Tells a TLS failure from the rest.
-fn no_connection(url: &Url, error: reqwest::Error) -> Error {
-    let host = authority(url);
-    let is_tls = mentions_tls(&error);
-    let source = reason(error);
-    if is_tls {
-        Error::Tls { host, source }
-    } else {
-        Error::Unreachable { host, source }
-    }
+/// The kinds of proxies that there are.
+const PROXY_SCHEMES: [&str; 5] = ["http", "https", "socks4", "socks5", "socks5h"];
+
+/// `scheme` is that of the addresses that it is for. The address is never part of an error: it may hold a
+/// password.
+fn proxy_at(address: &str, scheme: &str) -> Result<Proxy> {
+    let known = |url: &Url| PROXY_SCHEMES.contains(&url.scheme()) && url.has_host();
+    let proxy = Url::parse(address).ok().filter(known);
+    let proxy = proxy.and_then(|url| Proxy::all(url).ok());
+    proxy.ok_or_else(|| Error::Proxy {
+        scheme: scheme.to_owned(),
+    })
 }
 
 fn mentions_tls(error: &(dyn StdError + 'static)) -> bool {

@@ -7,20 +7,22 @@
 mod checkout;
 mod command;
 mod guard;
+mod network;
 mod refs;
 mod tree;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rbuild_graph::{GitOp, GitTimes};
 use rbuild_layer::{LayerId, LayerStore};
 use rbuild_oci::Digest;
-use rbuild_registry::without_credentials;
+use rbuild_registry::{ProxyConfig, without_credentials};
 use rbuild_store::{Store, Table};
 
 use self::command::Git;
+use self::network::Network;
 use self::refs::Resolved;
 use crate::http::{RemoteContext, RemoteLimits};
 use crate::{Error, Result};
@@ -52,6 +54,7 @@ pub struct GitSource {
     store: Arc<Store>,
     layers: LayerStore,
     config: GitConfig,
+    proxy: ProxyConfig,
     limits: RemoteLimits,
 }
 
@@ -72,17 +75,18 @@ pub struct GitTree {
 type Known = (LayerId, Option<i64>);
 
 impl GitSource {
-    /// Layers go to `layers`, which keeps them in `store`.
+    /// Layers go to `layers`, which keeps them in `store`; `proxy` is for repositories on the web.
     pub fn new(
         store: Arc<Store>,
         layers: LayerStore,
-        config: GitConfig,
+        (config, proxy): (GitConfig, ProxyConfig),
         limits: RemoteLimits,
     ) -> GitSource {
         GitSource {
             store,
             layers,
             config,
+            proxy,
             limits,
         }
     }
@@ -139,15 +143,20 @@ impl GitSource {
             return Ok(resolved);
         }
         let home = self.store.stage_dir()?;
-        let git = Git::new(&self.config, home.path(), op, cx)?;
+        let git = self.git(home.path(), op, cx)?;
         let resolved = refs::ask(&git, op)?;
         refs::check_sum(op.checksum.as_deref(), &resolved)?;
         Ok(resolved)
     }
 
+    fn git<'a>(&'a self, dir: &Path, op: &GitOp, cx: &'a RemoteContext<'a>) -> Result<Git<'a>> {
+        let network = Network::of(&self.proxy, &op.remote);
+        Git::new((&self.config, network), dir, op, cx)
+    }
+
     fn fetch(&self, op: &GitOp, resolved: &Resolved, cx: &RemoteContext<'_>) -> Result<Known> {
         let staged = self.store.stage_dir()?;
-        let git = Git::new(&self.config, staged.path(), op, cx)?;
+        let git = self.git(staged.path(), op, cx)?;
         let work = staged.path().join("tree");
         let made = checkout::checkout(&git, op, resolved, &work)?;
         let root = checkout::subdirectory(op, &work)?;

@@ -55,6 +55,11 @@ impl GitServer {
         self.web.url(&format!("/{name}"))
     }
 
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.web.address()
+    }
+
     /// The requests so far.
     pub fn asked(&self) -> Vec<WebAsked> {
         self.web.asked()

@@ -118,6 +118,11 @@ impl WebServer {
         format!("http://{}{path}", self.address)
     }
 
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The requests so far, in the order in which they came.
     pub fn asked(&self) -> Vec<WebAsked> {
         lock(&self.asked).clone()

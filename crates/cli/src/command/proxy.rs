@@ -1,8 +1,9 @@
-//! Proxies for steps, from the settings of Docker's client.
+//! Proxies: for steps from the settings of Docker's client, for the engine from the environment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rbuild::ProxyConfig;
 use serde_json::Value;
 
 /// Settings under `proxies.default` of `config.json`, and the build arguments that they become.
@@ -33,6 +34,19 @@ pub fn proxies(docker_config: &Path) -> BTreeMap<String, String> {
         }
     }
     found
+}
+
+/// Proxies for registries, downloads and git: variables in upper case or, where there is none, in lower case.
+pub fn of_network() -> ProxyConfig {
+    let either = |name: &str| {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        set(name).or_else(|| set(&name.to_ascii_lowercase()))
+    };
+    ProxyConfig {
+        http: either("HTTP_PROXY"),
+        https: either("HTTPS_PROXY"),
+        exceptions: either("NO_PROXY"),
+    }
 }
 
 #[cfg(test)]

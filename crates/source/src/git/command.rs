@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use super::GitConfig;
 use super::guard::Guard;
+use super::network::Network;
 use crate::http::RemoteContext;
 use crate::{AgentSocket, Error, Result};
 
@@ -56,6 +57,7 @@ pub(super) struct Git<'a> {
     settings: Vec<(String, String)>,
     ssh: String,
     agent: Option<Box<dyn AgentSocket>>,
+    network: Network,
     cx: &'a RemoteContext<'a>,
 }
 
@@ -80,7 +82,7 @@ impl Failed {
 impl<'a> Git<'a> {
     /// Makes git's home below `dir`, a staged directory.
     pub(super) fn new(
-        config: &'a GitConfig,
+        (config, network): (&'a GitConfig, Network),
         dir: &Path,
         op: &GitOp,
         cx: &'a RemoteContext<'a>,
@@ -100,6 +102,7 @@ impl<'a> Git<'a> {
             home,
             settings,
             agent: cx.keyring.agent("default")?,
+            network,
             cx,
         })
     }
@@ -138,7 +141,7 @@ impl<'a> Git<'a> {
         });
         match status.success() {
             true => Ok(out),
-            false => Err(Failed::Said(said.trim().to_owned())),
+            false => Err(Failed::Said(self.network.without_passwords(said.trim()))),
         }
     }
 
@@ -177,6 +180,7 @@ impl<'a> Git<'a> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        command.envs(&self.network.env);
         command
     }
 

@@ -18,6 +18,7 @@ mod mounts;
 mod output;
 mod place;
 mod platforms;
+mod proxies;
 mod pull;
 mod reproducible;
 mod rootless;
