@@ -62,6 +62,8 @@ pub enum Code {
     InvalidEpoch,
     /// A step asks for a right that the build was not given.
     NotEntitled,
+    /// A step asks for a device, and steps are given none.
+    NoDevice,
     /// The text is fine, this version cannot do it yet.
     Unsupported,
     /// Lint: an expansion met a name that nothing sets.
@@ -100,6 +102,8 @@ pub enum Code {
     SourcesToOneFile,
     /// Own lint: `--chown` has a name that no account file can hold.
     UnknownOwner,
+    /// Own lint: a device that a step asks for, but does not require, is not there.
+    DeviceLeftOut,
     /// A finding of the parser in an ONBUILD trigger.
     Trigger(rbuild_dockerfile::Code),
 }
@@ -125,6 +129,7 @@ impl Code {
             Code::InvalidVolume => "invalid-volume",
             Code::InvalidEpoch => "invalid-epoch",
             Code::NotEntitled => "not-entitled",
+            Code::NoDevice => "no-device",
             Code::Unsupported => "unsupported",
             Code::UndefinedVar => "UndefinedVar",
             Code::UndefinedArgInFrom => "UndefinedArgInFrom",
@@ -144,6 +149,7 @@ impl Code {
             Code::HeredocWithoutErrexit => "HeredocWithoutErrexit",
             Code::SourcesToOneFile => "SourcesToOneFile",
             Code::UnknownOwner => "UnknownOwner",
+            Code::DeviceLeftOut => "DeviceLeftOut",
             Code::Trigger(code) => code.as_str(),
         }
     }

@@ -30,8 +30,8 @@ pub enum Error {
     Platform {
         /// The text as given.
         text: String,
-        /// What is wrong with it.
-        reason: &'static str,
+        /// What is wrong with it, in the words of BuildKit's own parser.
+        reason: String,
     },
     /// Content has another digest than the one it was asked for by.
     #[error("content has digest {found}, expected {expected}")]

@@ -40,6 +40,9 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// What [`is_component`] allows, as it is told to people.
+const COMPONENT: &str = "^[A-Za-z0-9_.-]+$";
+
 const SYSTEMS: [&str; 16] = [
     "aix",
     "android",
@@ -87,24 +90,35 @@ impl Platform {
     /// Errors: [`Error::Platform`] for empty or odd components, more than three of them, or a
     /// single one that is neither a known system nor a known architecture.
     pub fn parse(text: &str) -> Result<Self> {
-        let fail = |reason| Error::Platform {
+        let fail = |reason: String| Error::Platform {
             text: text.to_owned(),
-            reason,
+            reason: format!("{reason}: invalid argument"),
         };
         let (first, rest) = text
             .split_once('/')
             .map_or((text, None), |(a, b)| (a, Some(b)));
-        let (os, os_version) = split_version(first).ok_or_else(|| fail("unclosed parenthesis"))?;
+        let (os, os_version) = split_version(first)
+            .filter(|(os, _)| is_component(os))
+            .ok_or_else(|| {
+                fail(format!(
+                    "{first:?} is an invalid OS component of {text:?}: only letters, digits, '_', '.' and '-' \
+                     may stand in it"
+                ))
+            })?;
         let parts: Vec<&str> = std::iter::once(os)
             .chain(rest.iter().flat_map(|r| r.split('/')))
             .collect();
-        if !parts.iter().all(|part| is_component(part)) {
-            return Err(fail(
-                "a component may hold letters, digits, '_', '.' and '-' only",
-            ));
+        if let Some(part) = parts.iter().find(|part| !is_component(part)) {
+            return Err(fail(format!(
+                "{part:?} is an invalid component of {text:?}: platform specifier component must match {COMPONENT:?}"
+            )));
         }
         let mut platform = match parts[..] {
-            [one] => single(one).ok_or_else(|| fail("unknown operating system or architecture"))?,
+            [one] => single(one).ok_or_else(|| {
+                fail(format!(
+                    "{text:?}: unknown operating system or architecture"
+                ))
+            })?,
             [os, architecture] => Self::new(os, architecture),
             [os, architecture, variant] => {
                 let mut exact = Self::new(os, architecture);
@@ -112,7 +126,9 @@ impl Platform {
                 exact.variant = Some(variant.into());
                 exact.normalized()
             }
-            _ => return Err(fail("more than three components")),
+            _ => {
+                return Err(fail(format!("{text:?}: cannot parse platform specifier")));
+            }
         };
         platform.os_version = os_version.map(str::to_owned);
         Ok(platform)
@@ -343,6 +359,28 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn the_reason_names_the_part_that_is_wrong() {
+        let check = |text: &str, wanted: &str| {
+            let message = Platform::parse(text).unwrap_err().to_string();
+            let start = format!("failed to parse target platform {text}: ");
+            assert_eq!(message, format!("{start}{wanted}: invalid argument"));
+        };
+        check(
+            "linux/",
+            r#""" is an invalid component of "linux/": platform specifier component must match "^[A-Za-z0-9_.-]+$""#,
+        );
+        check(
+            "nope",
+            r#""nope": unknown operating system or architecture"#,
+        );
+        check("a/b/c/d", r#""a/b/c/d": cannot parse platform specifier"#);
+        check(
+            "w(1/amd64",
+            "\"w(1\" is an invalid OS component of \"w(1/amd64\": only letters, digits, '_', '.' and '-' may stand in it",
+        );
     }
 
     #[test]

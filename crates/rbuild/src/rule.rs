@@ -48,7 +48,7 @@ const fn own(name: &'static str, reason: &'static str) -> Rule {
 }
 
 /// In the order of BuildKit's own list, then rbuild's own.
-const RULES: [Rule; 26] = [
+const RULES: [Rule; 27] = [
     usual(
         "StageNameCasing",
         "stage-name-casing",
@@ -176,6 +176,10 @@ const RULES: [Rule; 26] = [
     own(
         "UnknownOwner",
         "Names of owners are looked up in the image; one that is not there becomes root, or fails the step where there are no accounts at all.",
+    ),
+    own(
+        "DeviceLeftOut",
+        "Steps are given no devices; one that is not required is left out without a word by other builders.",
     ),
 ];
 

@@ -287,6 +287,9 @@ pub fn allow(text: &str) -> Result<AllowArg, String> {
     match text {
         "network.host" => Ok(AllowArg::NetworkHost),
         "security.insecure" => Ok(AllowArg::SecurityInsecure),
+        device if device == "device" || device.starts_with("device=") => Err(format!(
+            "right `{device}` has nothing to allow: this rbuild gives no devices to steps"
+        )),
         other => Err(format!(
             "right `{other}` is none of network.host, security.insecure"
         )),

@@ -6,6 +6,7 @@ mod arg;
 mod chmod;
 mod command;
 mod copy;
+mod device;
 mod env;
 mod expose;
 mod from;

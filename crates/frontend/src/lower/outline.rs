@@ -186,7 +186,7 @@ impl<'a> FromReader<'a, '_> {
         }
         let platform = Platform::parse(&value.text).map_err(|error| {
             let reason = match error {
-                rbuild_oci::Error::Platform { reason, .. } => reason.to_owned(),
+                rbuild_oci::Error::Platform { reason, .. } => reason,
                 other => other.to_string(),
             };
             let message = format!("failed to parse platform {text}: {reason}");

@@ -8,7 +8,7 @@ use rbuild_graph::{ExecMount, ExecMountKind, ExecOp, NetworkMode, Op, SecurityMo
 
 use super::mount::mounts;
 use super::stage::{Inputs, StageCx};
-use super::{Outcome, shell};
+use super::{Outcome, device, shell};
 use crate::scope::Scope;
 use crate::stage::Command;
 use crate::{Code, Diagnostic, lint};
@@ -31,10 +31,7 @@ pub(super) fn lower(
     command: &Command<'_>,
     run: &RunInstruction,
 ) -> Outcome {
-    if !run.devices.is_empty() {
-        let message = "not supported yet by this version: RUN --device";
-        return Err(Diagnostic::error(Code::Unsupported, command.span, message));
-    }
+    device::check(stage, command, run)?;
     let script = script(stage, run);
     let mut inputs = Inputs::default();
     let base = stage.root_input(&mut inputs);

@@ -124,6 +124,11 @@ impl StageCx<'_, '_> {
         self.round.dockerfile.directives.escape
     }
 
+    /// The place of a word of an instruction; the words of a trigger are not in this file.
+    pub(crate) fn mark(&self, command: &Command<'_>, word: &Word) -> Option<Span> {
+        (command.written == Written::Here).then_some(word.span)
+    }
+
     /// Warns of an instruction; `word` is the part to point at, and `help` says what to do.
     pub(crate) fn warn(
         &mut self,
@@ -131,10 +136,8 @@ impl StageCx<'_, '_> {
         (code, message): (Code, String),
         (word, help): (Option<&Word>, &str),
     ) {
-        // The words of a trigger are not in this file.
-        let word = word.filter(|_| command.written == Written::Here);
-        let warning = Diagnostic::warning(code, command.span, message);
-        let warning = warning.pointing(word.map(|word| word.span));
+        let mark = word.and_then(|word| self.mark(command, word));
+        let warning = Diagnostic::warning(code, command.span, message).pointing(mark);
         self.build.report(warning.with_help(help));
     }
 

@@ -27,11 +27,12 @@ const WARNINGS: usize = 642;
 const ERRORS: usize = 65;
 
 /// Rules that BuildKit lacks.
-const OWN: [Code; 4] = [
+const OWN: [Code; 5] = [
     Code::ArgOutOfScope,
     Code::HeredocWithoutErrexit,
     Code::SourcesToOneFile,
     Code::UnknownOwner,
+    Code::DeviceLeftOut,
 ];
 
 #[derive(Default)]

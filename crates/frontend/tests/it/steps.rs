@@ -7,7 +7,8 @@ use rbuild_graph::{
 };
 
 use crate::world::{
-    check, check_errors, check_with, last, last_exec, last_file, plan_of, request, with_args,
+    check, check_errors, check_errors_with, check_warnings, check_with, last, last_exec, last_file,
+    plan_of, request, with_args,
 };
 
 fn copy(text: &str) -> CopyAction {
@@ -310,6 +311,38 @@ fn rights_come_from_the_request_alone() {
     };
     let plan = plan_of("FROM a\nRUN x\n", &none);
     assert_eq!(last_exec(&plan).network, NetworkMode::None);
+}
+
+#[test]
+fn devices_are_left_out_or_missed() {
+    let labs = "# syntax=docker/dockerfile:1-labs\n";
+    let plain = "FROM a\nRUN --device=v.com/gpu=all x\n";
+    let required = "FROM a\nRUN --device=v.com/a --device=name=v.com/b,required x\n";
+    let unknown = "device feature is only supported in Dockerfile frontend 1.14.0-labs or later";
+    let missing = "failed to load LLB: required device \"v.com/b\" is not registered";
+    check_errors(plain, &[unknown]);
+    check_errors(
+        &format!("# syntax=docker/dockerfile:1\n{plain}"),
+        &[unknown],
+    );
+    check_errors(&format!("{labs}{required}"), &[missing]);
+    let argument = with_args(&[("BUILDKIT_SYNTAX", "docker/dockerfile:1.14-labs")]);
+    check_errors_with(&argument, required, &[missing]);
+    let stable = with_args(&[("BUILDKIT_SYNTAX", "docker/dockerfile:1")]);
+    check_errors_with(&stable, &format!("{labs}{plain}"), &[unknown]);
+    let optional = format!("{labs}{plain}");
+    check(&optional, "FROM a; RUN /bin/sh -c x");
+    check_warnings(
+        &optional,
+        &[
+            "DeviceLeftOut: Optional device \"v.com/gpu=all\" is not registered, the step runs without it",
+        ],
+    );
+    // Only what is built counts.
+    check(
+        "FROM a AS b\nRUN --device=v.com/a,required x\nFROM a\nRUN y\n",
+        "FROM a; RUN /bin/sh -c y",
+    );
 }
 
 #[test]

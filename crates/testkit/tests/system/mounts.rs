@@ -148,7 +148,10 @@ fn rights_that_were_not_given_are_named() {
             "--security=insecure true",
             "security.insecure is not allowed",
         ),
-        ("--device=vendor.com/class=x true", "RUN --device"),
+        (
+            "--device=vendor.com/class=x true",
+            "device feature is only supported",
+        ),
         (
             "--device=vendor.com/class=x,required=2 true",
             "invalid value for required: 2",
