@@ -30,6 +30,7 @@
 
 mod attach;
 mod cgroup;
+mod device;
 mod error;
 mod failure;
 mod identity;

@@ -1,35 +1,23 @@
 //! `/proc`, `/dev` and `/sys` of a step.
 //!
-//! All are mounts of our own, made before any of the image's code runs; device nodes are made on our own
-//! tmpfs, or cloned from the host after their numbers were checked by descriptor.
+//! All are mounts of our own, made before any of the image's code runs.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rbuild_sys::mount::{MountAttributes, Reach, add_attributes};
-use rustix::fs::{
-    FileType, Mode, OFlags, fstat, major, makedev, minor, mkdirat, mknodat, open, symlinkat,
-};
+use rustix::fs::{Mode, OFlags, mkdirat, open, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use crate::attach::{Depth, attach, clone_of, clone_of_host, filesystem, make_read_only};
+use crate::attach::{Depth, attach, clone_of, filesystem, make_read_only};
+use crate::device;
 use crate::failure::{During, setup};
 use crate::place::{self, Kind};
 use crate::role::Rung;
 use crate::spec::Security;
 use crate::wire::Failure;
-
-/// Device nodes that every container has, with their numbers. Source: devices.txt of the kernel.
-const DEVICES: [(&str, u32, u32); 6] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
 
 const DEV_LINKS: [(&str, &str); 6] = [
     ("/proc/self/fd", "fd"),
@@ -125,10 +113,7 @@ impl System<'_> {
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_STRICTATIME;
         let dev = filesystem(c"tmpfs", &options, attributes).during(STAGE, "tmpfs")?;
         attach(&dev, &self.place("/dev")?).during(STAGE, "attach")?;
-        for device in DEVICES {
-            self.device(&dev, device)
-                .map_err(|detail| setup(STAGE, detail))?;
-        }
+        device::make(&dev, self.rung, self.security).map_err(|detail| setup(STAGE, detail))?;
         for (target, name) in DEV_LINKS {
             symlinkat(target, &dev, name).during(STAGE, name)?;
         }
@@ -167,34 +152,6 @@ impl System<'_> {
             attach(&mount, &place).during(STAGE, name)?;
         }
         Ok(dev)
-    }
-
-    /// Provides one device node.
-    fn device(
-        &self,
-        dev: &OwnedFd,
-        (name, major_number, minor_number): (&str, u32, u32),
-    ) -> Result<(), String> {
-        let explain = |error: Errno| format!("{name}: {error}");
-        if !self.rung.is_rootless() {
-            // The umask is 0 here.
-            let mode = Mode::from_raw_mode(0o666);
-            let number = makedev(major_number, minor_number);
-            return mknodat(dev, name, FileType::CharacterDevice, mode, number).map_err(explain);
-        }
-        // A user namespace may not make nodes, but it may mount the host's.
-        let host = clone_of_host(&Path::new("/dev").join(name)).map_err(explain)?;
-        let stat = fstat(&host).map_err(explain)?;
-        let number = (major(stat.st_rdev), minor(stat.st_rdev));
-        if place::file_type(&stat) != FileType::CharacterDevice
-            || number != (major_number, minor_number)
-        {
-            return Err(format!("{name}: the host's /dev/{name} is another device"));
-        }
-        place::make_file(dev.as_fd(), name.as_ref(), Mode::from_raw_mode(0o666))
-            .map_err(explain)?;
-        let place = place::open_name(dev.as_fd(), name.as_ref()).map_err(explain)?;
-        attach(&host, &place).map_err(explain)
     }
 
     /// Mounts `/sys`, read-only; a clone of the host's where a fresh one is refused.

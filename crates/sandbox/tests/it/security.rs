@@ -26,6 +26,10 @@ pub const TESTS: &[Test] = &[
     ("host_paths_are_hidden", host_paths_are_hidden),
     ("insecure_hides_nothing", insecure_hides_nothing),
     (
+        "devices_are_few_unless_insecure",
+        devices_are_few_unless_insecure,
+    ),
+    (
         "descriptors_of_the_engine_do_not_leak",
         descriptors_of_the_engine_do_not_leak,
     ),
@@ -147,6 +151,35 @@ fn insecure_hides_nothing(bed: &Bed) {
     assert!(text.starts_with("mounted\n"), "{text}");
     let filtered = !bed.has_many_ids() || old::is_old();
     assert_eq!(text.contains("Seccomp:\t2"), filtered, "{text}");
+}
+
+fn devices_are_few_unless_insecure(bed: &Bed) {
+    let list = "cd /dev && find . ! -type d ! -type l | grep -v ^./pts | sort | tr '\\n' ' '";
+    let usual = "./full ./null ./random ./tty ./urandom ./zero ";
+    let mut spec = bed.shell(list);
+    assert_eq!(bed.text(&spec), usual);
+    spec = bed.shell(list);
+    spec.security = Security::Insecure;
+    let found = bed.text(&spec);
+    if !bed.is_root() {
+        assert_eq!(found, usual, "a user namespace may use no others");
+        return;
+    }
+    for node in [
+        "kmsg",
+        "cuse",
+        "fuse",
+        "kvm",
+        "net/tun",
+        "loop-control",
+        "loop0",
+        "loop7",
+    ] {
+        assert!(found.contains(&format!("./{node} ")), "{node}: {found}");
+    }
+    spec = bed.shell("head -c 0 /dev/kmsg && stat -c '%t:%T %a' /dev/fuse /dev/loop3 /dev/net/tun");
+    spec.security = Security::Insecure;
+    assert_eq!(bed.text(&spec), "a:e5 666\n7:3 666\na:c8 666\n");
 }
 
 fn descriptors_of_the_engine_do_not_leak(bed: &Bed) {

@@ -108,6 +108,7 @@ fn what_the_command_line_gives() {
             "RUN test \"$HTTP_PROXY $http_proxy\" = 'http://p:1 http://p:1' && test -s /etc/resolv.conf",
             "RUN --network=none test -z \"$(ip route)\" && grep -q a.b /etc/hosts",
             "RUN --network=host --security=insecure test \"$(awk '/^Seccomp:/ {print $2}' /proc/self/status)\" = 0",
+            "RUN --security=insecure ls /dev/loop-control /dev/fuse /dev/kvm /dev/net/tun /dev/loop0",
             "RUN --network=default --security=sandbox test \"$(awk '/^Seccomp:/ {print $2}' /proc/self/status)\" = 2",
         ],
         &[
