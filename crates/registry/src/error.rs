@@ -204,6 +204,12 @@ pub enum Error {
         /// What went wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The registry for an engine of this machine could not be started.
+    #[error("start a registry on a loopback port")]
+    Loopback {
+        /// What went wrong.
+        source: std::io::Error,
+    },
     /// The build was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),

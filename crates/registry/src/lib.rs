@@ -6,6 +6,9 @@
 //! belong to (and the token service it names) and nowhere else. Plain HTTP is spoken to registries on loopback hosts
 //! and to those that the configuration names, to no others. Files behind plain URLs ([`WebRequest`]) go the same way.
 //!
+//! The other side of the protocol is here too, for one case: a [`LoopbackRegistry`] gives one image of the
+//! store to the container engines of this machine.
+//!
 //! This crate reads no environment and no default paths: settings, credentials and the files they
 //! come from are handed in with [`ClientConfig`].
 
@@ -29,6 +32,7 @@ mod proxy;
 mod resolve;
 mod retry;
 mod secret;
+mod serve;
 mod transport;
 mod web;
 
@@ -41,4 +45,5 @@ pub use fetch::FetchContext;
 pub use proxy::ProxyConfig;
 pub use resolve::{PlatformManifest, Resolved};
 pub use secret::Secret;
+pub use serve::{LoopbackRegistry, ServeLimits, ServedDocument, ServedImage, Traffic};
 pub use web::{ReadError, WebAnswer, WebRequest, without_credentials};

@@ -5,5 +5,6 @@
 mod auth;
 mod fetch;
 mod resolve;
+mod serve;
 mod server;
 mod tls;
