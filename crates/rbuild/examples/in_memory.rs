@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     request.tags = vec![Reference::parse("greeting")?];
     let outcome = engine.build(&request, &NullSink, &CancelToken::new())?;
     println!("{:?}", outcome.image_id.map(|id| id.to_string()));
-    let image = engine.image("greeting")?;
+    let image = engine.image("greeting", None)?;
     println!(
         "{} layer(s), {} bytes",
         image.layer_sizes.len(),

@@ -11,14 +11,14 @@ use rbuild_exporter::{Choice, Layout};
 use rbuild_frontend::{ImageAnswer, ImagePlace, ImageQuestion, Known, Question};
 use rbuild_graph::ImageOrigin;
 use rbuild_layer::LayerId;
-use rbuild_oci::{Digest, ImageConfig, Reference};
+use rbuild_oci::{Digest, ImageConfig, Platform, Reference};
 use rbuild_progress::{CancelToken, Sink};
 use rbuild_source::Freshness;
 
 use crate::engine::Engine;
 use crate::places::Places;
 use crate::step::announced;
-use crate::{BuildError, PullPolicy, Result};
+use crate::{BuildError, ImageDetails, PullPolicy, Result, StoredImage};
 
 /// The answers of one build.
 pub(crate) struct Answers<'a> {
@@ -126,18 +126,19 @@ impl<'a> Answers<'a> {
         cancel: &CancelToken,
     ) -> Result<(ImageAnswer, Vec<LayerId>)> {
         if reference.digest().is_none()
-            && let Some(own) = self.engine.image_table().by_name(reference)?
+            && let Some(stored) = self.engine.image_table().by_name(reference)?
+            && let Some(own) = own(&stored, &question.platform)
         {
             let answer = ImageAnswer {
                 manifest: own.summary.id.clone(),
                 pinned: None,
                 diff_ids: own.config.diff_ids().to_vec(),
-                config: own.config,
+                config: own.config.clone(),
                 origin: ImageOrigin::Store {
                     image_id: own.summary.id.to_string(),
                 },
             };
-            return Ok((answer, own.layers));
+            return Ok((answer, own.layers.clone()));
         }
         let freshness = match self.pull {
             PullPolicy::Missing => Freshness::Remembered,
@@ -185,6 +186,15 @@ impl<'a> Answers<'a> {
             },
         };
         Ok((answer, layers))
+    }
+}
+
+/// The image of the store that a base stands for. A plain one is taken whatever it runs on, as Docker
+/// does and warns of; of several there must be one that fits.
+fn own<'s>(stored: &'s StoredImage, wanted: &Platform) -> Option<&'s ImageDetails> {
+    match stored.is_index() {
+        true => stored.serving(wanted),
+        false => stored.images.first(),
     }
 }
 

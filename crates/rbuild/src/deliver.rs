@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use rbuild_exporter::{Export, ExportSpec, ImageToExport, export};
 use rbuild_frontend::{Plan, PlanResult};
-use rbuild_oci::{Digest, Platform, Reference};
+use rbuild_oci::{Digest, Reference};
 use rbuild_progress::{CancelToken, Event, Sink, StatusUpdate, VertexKey};
 use rbuild_worker::{Asked, FilesAsked, ImageAsked};
 
 use crate::engine::Engine;
 use crate::image_config::BuiltImage;
-use crate::images::ImageRow;
+use crate::images::{ImageRow, IndexEntry, IndexRow};
 use crate::outcome::StepCount;
 use crate::step::announced;
 use crate::{BuildError, BuildRequest, ErrorKind, Outcome, Result};
@@ -29,14 +29,13 @@ pub(crate) fn deliver(
             names.extend(spec.image.names.iter().cloned());
         }
     }
-    let (ready, ids) = match asked(request).image {
-        ImageAsked::No => (images.collect::<Result<_>>()?, Vec::new()),
+    let (ready, kept) = match asked(request).image {
+        ImageAsked::No => (images.collect::<Result<_>>()?, Kept::default()),
         ImageAsked::Yes => announced(sink, "exporting to image", |key| {
             let ready: Vec<BuiltImage> =
                 status(sink, key, "exporting layers", || images.collect())?;
-            let named = native(plan);
-            let ids = keep(engine, &ready, (&names, named), (sink, key))?;
-            Ok::<_, BuildError>((ready, ids))
+            let kept = keep(engine, &ready, (&plan.results, &names), (sink, key))?;
+            Ok::<_, BuildError>((ready, kept))
         })?,
     };
     let mut exports = Vec::new();
@@ -60,26 +59,21 @@ pub(crate) fn deliver(
             export(&spec, &exportable, &engine.context((sink, key, cancel)))
         })?);
     }
-    let config = match ids.as_slice() {
-        [id] => Some(id.clone()),
-        _ => None,
-    };
     let index = exports.iter().find_map(|made| made.index.clone());
+    let exported = match (kept.index, &index) {
+        // From now on that is its id.
+        (Some(row), Some(document)) => Some(name_exported(engine, row, document, &names)?),
+        (Some(row), None) => Some(row.id()),
+        (None, _) => index,
+    };
     Ok(Outcome {
-        image_id: config.clone().or(index),
-        config,
+        image_id: kept.config.clone().or(exported),
+        config: kept.config,
         descriptor: exports.iter().find_map(|made| made.descriptor.clone()),
         names,
         steps: StepCount::default(),
         exports,
     })
-}
-
-/// Which of several platforms carries the names in the store: the one that runs here, else the first.
-fn native(plan: &Plan) -> usize {
-    let host = Platform::host();
-    let runs_here = |result: &PlanResult| host.matches(&result.platform);
-    plan.results.iter().position(runs_here).unwrap_or_default()
 }
 
 /// What the outputs of a build ask of the layers of its result.
@@ -111,34 +105,77 @@ pub(crate) fn asked(request: &BuildRequest) -> Asked {
     }
 }
 
-/// Puts the images into the store, the one at `named` under the names; returns their ids.
+/// What is in the store after a build.
+#[derive(Default)]
+struct Kept {
+    /// The image of the only platform.
+    config: Option<Digest>,
+    /// The images of several.
+    index: Option<IndexRow>,
+}
+
+/// Puts the images into the store: the only one under the names, or all of them together.
 fn keep(
     engine: &Engine,
     images: &[BuiltImage],
-    (names, named): (&[Reference], usize),
+    (results, names): (&[PlanResult], &[Reference]),
     (sink, key): (&dyn Sink, &VertexKey),
-) -> Result<Vec<Digest>> {
+) -> Result<Kept> {
     let table = engine.image_table();
-    let mut ids = Vec::new();
-    for (at, image) in images.iter().enumerate() {
+    let only = images.len() == 1;
+    let mut entries = Vec::new();
+    for (image, result) in images.iter().zip(results) {
         let row = ImageRow {
             sizes: table.sizes(&image.layers)?,
             layers: image.layers.clone(),
             manifest: None,
         };
-        let names = if at == named { names } else { &[] };
         let id = Digest::sha256_of(&image.config);
         status(sink, key, &format!("writing image {id}"), || {
-            table.put(&image.config, &row, names)
+            table.put(&image.config, row, if only { names } else { &[] })
         })?;
-        for name in names {
-            status(sink, key, &format!("naming to {name}"), || {
-                Ok::<_, BuildError>(())
-            })?;
-        }
-        ids.push(id);
+        entries.push(IndexEntry {
+            id,
+            platform: result.platform.clone(),
+            manifest: None,
+        });
     }
-    Ok(ids)
+    let mut kept = Kept::default();
+    if only {
+        kept.config = entries.pop().map(|entry| entry.id);
+    } else {
+        let row = IndexRow {
+            images: entries,
+            document: None,
+            others: Vec::new(),
+        };
+        table.put_index(row.clone(), names)?;
+        kept.index = Some(row);
+    }
+    for name in names {
+        status(sink, key, &format!("naming to {name}"), || {
+            Ok::<_, BuildError>(())
+        })?;
+    }
+    Ok(kept)
+}
+
+/// Gives the images of several platforms the digest of the index that they were exported as.
+fn name_exported(
+    engine: &Engine,
+    row: IndexRow,
+    document: &Digest,
+    names: &[Reference],
+) -> Result<Digest> {
+    let table = engine.image_table();
+    let before = row.id();
+    let row = IndexRow {
+        document: Some(document.clone()),
+        ..row
+    };
+    let id = table.put_index(row, names)?;
+    table.forget_unnamed(&before)?;
+    Ok(id)
 }
 
 /// Refuses outputs that cannot be written, before anything is built in vain.
@@ -166,24 +203,24 @@ pub(crate) fn check(request: &BuildRequest) -> Result<()> {
     Ok(())
 }
 
-/// A name in the store, and in a Docker archive, stands for an image of one platform.
+/// A Docker archive holds images of one platform; in BuildKit's words.
 fn check_several_platforms(outputs: &[ExportSpec]) -> Result<()> {
-    let place = outputs
-        .iter()
-        .find_map(|spec| match spec.export {
-            Export::DockerArchive { .. } | Export::DockerDir { .. } => Some("a docker output"),
-            Export::Image(_) => Some("the store"),
-            _ => None,
-        })
-        .or_else(|| outputs.is_empty().then_some("the store"));
-    let Some(place) = place else { return Ok(()) };
+    let is_docker = |spec: &ExportSpec| {
+        matches!(
+            spec.export,
+            Export::DockerArchive { .. } | Export::DockerDir { .. }
+        )
+    };
+    if !outputs.iter().any(is_docker) {
+        return Ok(());
+    }
     Err(BuildError::new(
         ErrorKind::Usage,
-        format!("several platforms do not fit into {place}: a name there is an image of one platform"),
+        "docker exporter does not currently support exporting manifest lists",
     )
     .help(
-        "write them with -o type=oci,dest=FILE (an image index) or -o type=local,dest=DIR (files), or \
-         build one platform at a time",
+        "write them with -o type=oci,dest=FILE (an image index) or -o type=local,dest=DIR (files), keep \
+         them in the store with -t NAME, or build one platform at a time",
     ))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rbuild_exporter::LayoutFetch;
 use rbuild_layer::LayerStore;
-use rbuild_oci::Reference;
+use rbuild_oci::{Platform, Reference};
 use rbuild_progress::{CancelToken, Sink};
 use rbuild_registry::{ClientConfig, CredentialError, DockerConfig, HostConfig, Scheme};
 use rbuild_sandbox::NurseryMode;
@@ -21,7 +21,7 @@ use crate::step::announced;
 use crate::workers::Agents;
 use crate::{
     BuildRequest, CheckReport, EngineConfig, ImageDetails, ImageSummary, Outcome, OutlineReport,
-    Removed, Result, TargetsReport, VerifySummary, call, check, pipeline,
+    Removed, Result, StoredImage, TargetsReport, VerifySummary, call, check, pipeline,
 };
 
 /// A store, and everything that can be done with it. Used from many threads, and beside other
@@ -182,14 +182,20 @@ impl Engine {
         self.image_table().all()
     }
 
-    /// An image by name, by id, or by the beginning of its id.
-    pub fn image(&self, what: &str) -> Result<ImageDetails> {
-        self.image_table().find(what)
+    /// What a name, an id, or the beginning of an id or of a manifest's digest stands for.
+    pub fn stored(&self, what: &str) -> Result<StoredImage> {
+        self.image_table().stored(what)
+    }
+
+    /// The image of one platform that a name, an id, or its beginning stands for: of several platforms
+    /// the one asked for, else this machine's.
+    pub fn image(&self, what: &str, platform: Option<&Platform>) -> Result<ImageDetails> {
+        self.stored(what)?.pick(what, platform).cloned()
     }
 
     /// Gives an image one more name; the name leaves the image that had it.
     pub fn tag(&self, image: &str, name: &Reference) -> Result<()> {
-        let found = self.image(image)?;
+        let found = self.stored(image)?;
         self.image_table().tag(&found.summary.id, name)
     }
 

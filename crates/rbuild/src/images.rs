@@ -1,14 +1,22 @@
 //! Images in the store: what was built, imported or tagged here, by id and by name.
+//!
+//! A name stands for an image of one platform, or for several by platform.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_layer::{Kind, LayerId, LayerStore};
 use rbuild_oci::{Digest, ImageConfig, Platform, Reference};
 use rbuild_progress::CancelToken;
-use rbuild_store::{Change, Store, Table};
-use serde::{Deserialize, Serialize};
+use rbuild_store::{Store, Table};
 
 use crate::{BuildError, Result};
+
+mod change;
+mod row;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use row::{ImageRow, IndexEntry, IndexRow, Row};
 
 /// Largest config that is read.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
@@ -16,40 +24,30 @@ const MAX_CONFIG_BYTES: u64 = 8 << 20;
 /// Shortest prefix of an id that stands for the id.
 const MIN_PREFIX: usize = 4;
 
-/// What the store keeps of an image; the config itself is a blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ImageRow {
-    /// The layers, lowest first.
-    pub layers: Vec<LayerId>,
-    /// Uncompressed content of each layer in bytes; of a layer nobody looked into, its blob's.
-    pub sizes: Vec<u64>,
-    /// The manifest it came with; `None` for what was built here and not exported.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub manifest: Option<Digest>,
-}
-
 /// An image as a list shows it.
 #[derive(Debug, Clone)]
 pub struct ImageSummary {
-    /// Digest of its config.
+    /// Digest of its config; of several platforms that of their index, or of a list of their configs.
     pub id: Digest,
-    /// Digest of the manifest that it came with.
+    /// Digest of the manifest or index that it came with.
     pub manifest: Option<Digest>,
     /// Its names, sorted.
     pub names: Vec<Reference>,
-    /// When it was made, RFC 3339.
+    /// When it was made, RFC 3339; the latest of several.
     pub created: Option<String>,
-    /// Sum of its layers' uncompressed content.
+    /// Sum of its layers' uncompressed content, each layer once.
     pub size_bytes: u64,
-    /// What it runs on.
-    pub platform: Platform,
+    /// What it runs on; at least one.
+    pub platforms: Vec<Platform>,
 }
 
-/// An image with all that is known of it.
+/// An image of one platform with all that is known of it.
 #[derive(Debug, Clone)]
 pub struct ImageDetails {
     /// As in a list.
     pub summary: ImageSummary,
+    /// What it runs on.
+    pub platform: Platform,
     /// Its config.
     pub config: ImageConfig,
     /// The config's bytes.
@@ -57,6 +55,53 @@ pub struct ImageDetails {
     /// Uncompressed content of each layer in bytes, lowest first.
     pub layer_sizes: Vec<u64>,
     pub(crate) layers: Vec<LayerId>,
+}
+
+/// What a name or id in the store stands for.
+#[derive(Debug, Clone)]
+pub struct StoredImage {
+    /// As in a list.
+    pub summary: ImageSummary,
+    /// Its images, one for each platform; at least one.
+    pub images: Vec<ImageDetails>,
+    pub(crate) row: Row,
+}
+
+impl StoredImage {
+    /// Whether it is an image of several platforms by its making, even if it has only one.
+    pub fn is_index(&self) -> bool {
+        matches!(self.row, Row::Index(_))
+    }
+
+    /// The image for a platform; without one that for this machine, or the only one there is.
+    ///
+    /// Errors: there is none, with those that there are.
+    pub fn pick(&self, what: &str, wanted: Option<&Platform>) -> Result<&ImageDetails> {
+        match (self.images.as_slice(), wanted) {
+            ([only], None) => Ok(only),
+            (_, wanted) => {
+                let platform = wanted.cloned().unwrap_or_else(Platform::host);
+                self.serving(&platform).ok_or_else(|| {
+                    BuildError::no_platform(what, &platform, &self.summary.platforms)
+                })
+            }
+        }
+    }
+
+    /// The image that serves a platform best.
+    pub(crate) fn serving(&self, platform: &Platform) -> Option<&ImageDetails> {
+        let ranked = self
+            .images
+            .iter()
+            .filter_map(|image| Some((platform.rank(&image.platform)?, image)));
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, image)| image)
+    }
+
+    /// The image to show where nobody asked for a platform: this machine's, else the first.
+    pub fn shown(&self) -> &ImageDetails {
+        let own = self.serving(&Platform::host());
+        own.unwrap_or_else(|| self.images.first().expect("an image has at least one"))
+    }
 }
 
 /// What removing an image did.
@@ -67,6 +112,8 @@ pub struct Removed {
     /// Images that are gone.
     pub deleted: Vec<Digest>,
 }
+
+type Names = BTreeMap<String, Vec<Reference>>;
 
 /// The images of a store.
 pub(crate) struct Images<'a> {
@@ -95,39 +142,30 @@ impl Images<'_> {
         Ok(sizes.sum())
     }
 
-    /// Keeps an image under its id and these names.
-    pub fn put(&self, config: &[u8], row: &ImageRow, names: &[Reference]) -> Result<Digest> {
-        let id = self.store.put_blob(config)?;
-        let key = id.to_string();
-        let bytes = serde_json::to_vec(row).map_err(BuildError::encode)?;
-        let names: Vec<String> = names.iter().map(canonical).collect();
-        let mut changes = vec![Change::Put(Table::Images, &key, &bytes)];
-        changes.extend(
-            names
-                .iter()
-                .map(|name| Change::Put(Table::Tags, name, key.as_bytes())),
-        );
-        self.store.transact(&changes)?;
-        Ok(id)
-    }
-
-    /// Every image, newest first.
+    /// Every image, newest first; parts of an image of several platforms only if they have a name.
     pub fn all(&self) -> Result<Vec<ImageSummary>> {
         let names = self.names()?;
+        let rows = self.rows()?;
+        let parts: BTreeSet<&Digest> = rows
+            .iter()
+            .flat_map(|(_, row)| row.parts())
+            .map(|entry| &entry.id)
+            .collect();
         let mut all = Vec::new();
-        for (key, _) in self.store.list(Table::Images, "")? {
-            if let Ok(id) = Digest::parse(&key)
-                && let Some(details) = self.load(&id, &names)?
-            {
-                all.push(details.summary);
+        for (id, row) in &rows {
+            if parts.contains(id) && !names.contains_key(id.as_str()) {
+                continue;
+            }
+            if let Some(stored) = self.read(id, row, &names)? {
+                all.push(stored.summary);
             }
         }
         all.sort_by(|a, b| (&b.created, &a.id).cmp(&(&a.created, &b.id)));
         Ok(all)
     }
 
-    /// The image that a name stands for, if the store has it.
-    pub fn by_name(&self, name: &Reference) -> Result<Option<ImageDetails>> {
+    /// What a name stands for, if the store has it.
+    pub fn by_name(&self, name: &Reference) -> Result<Option<StoredImage>> {
         let Some(bytes) = self.store.get(Table::Tags, &canonical(name))? else {
             return Ok(None);
         };
@@ -135,79 +173,56 @@ impl Images<'_> {
             .ok()
             .and_then(|s| Digest::parse(s).ok())
         {
-            Some(id) => self.load(&id, &self.names()?),
+            Some(id) => self.load(&id),
             None => Ok(None),
         }
     }
 
-    /// The image that a person means: a name, an id, or the beginning of an id.
-    pub fn find(&self, what: &str) -> Result<ImageDetails> {
+    /// What a person means: a name, or the beginning of an id or of a manifest's or index's digest.
+    pub fn stored(&self, what: &str) -> Result<StoredImage> {
         let missing = || BuildError::no_image(what);
-        let hex = what.strip_prefix("sha256:").unwrap_or(what);
-        let is_hex = hex.len() >= MIN_PREFIX && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        if let Ok(name) = Reference::parse(what)
-            && let Some(found) = self.by_name(&name)?
+        let reference = Reference::parse(what).ok();
+        let digest = reference.as_ref().and_then(|name| name.digest().cloned());
+        if let (Some(name), None) = (&reference, &digest)
+            && let Some(found) = self.by_name(name)?
         {
             return Ok(found);
         }
-        if !is_hex {
+        let hex = match &digest {
+            Some(digest) => digest.hex(),
+            None => what.strip_prefix("sha256:").unwrap_or(what),
+        };
+        if hex.len() < MIN_PREFIX || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(missing());
         }
-        let matching = self.store.list(Table::Images, &format!("sha256:{hex}"))?;
-        match matching.as_slice() {
-            [] => Err(missing()),
-            [(key, _)] => {
-                let id = Digest::parse(key).map_err(|_| missing())?;
-                self.load(&id, &self.names()?)?.ok_or_else(missing)
-            }
+        let id = self.id_of(&format!("sha256:{hex}"), what)?;
+        id.map_or(Ok(None), |id| self.load(&id))?
+            .ok_or_else(missing)
+    }
+
+    /// The id that begins with `prefix`, or that of the image whose manifest or index does.
+    fn id_of(&self, prefix: &str, what: &str) -> Result<Option<Digest>> {
+        let rows = self.rows()?;
+        let by_id = rows
+            .iter()
+            .filter(|(id, _)| id.as_str().starts_with(prefix));
+        let mut found: Vec<&Digest> = by_id.map(|(id, _)| id).collect();
+        if found.is_empty() {
+            let begins = |digest: &Digest| digest.as_str().starts_with(prefix);
+            let by_document = rows
+                .iter()
+                .filter(|(_, row)| row.document().is_some_and(begins));
+            found = by_document.map(|(id, _)| id).collect();
+        }
+        match found.as_slice() {
+            [] => Ok(None),
+            [id] => Ok(Some((*id).clone())),
             several => Err(BuildError::ambiguous(what, several.len())),
         }
     }
 
-    /// Gives an image one more name.
-    pub fn tag(&self, id: &Digest, name: &Reference) -> Result<()> {
-        let id = id.to_string();
-        Ok(self
-            .store
-            .put(Table::Tags, &canonical(name), id.as_bytes())?)
-    }
-
-    /// Takes a name from an image, and the image with its last name.
-    ///
-    /// By id the image goes with all its names; with several names that has to be forced.
-    pub fn remove(&self, what: &str, force: bool) -> Result<Removed> {
-        let details = self.find(what)?;
-        let summary = &details.summary;
-        let by_name = Reference::parse(what)
-            .ok()
-            .filter(|name| summary.names.contains(name));
-        let untagged = match by_name {
-            Some(name) => vec![name],
-            None if summary.names.len() > 1 && !force => {
-                return Err(BuildError::still_named(what, &summary.names));
-            }
-            None => summary.names.clone(),
-        };
-        let mut removed = Removed {
-            untagged,
-            deleted: Vec::new(),
-        };
-        let keys: Vec<String> = removed.untagged.iter().map(canonical).collect();
-        let id = summary.id.to_string();
-        let mut changes: Vec<Change<'_>> = keys
-            .iter()
-            .map(|k| Change::Delete(Table::Tags, k))
-            .collect();
-        if removed.untagged.len() == summary.names.len() {
-            changes.push(Change::Delete(Table::Images, &id));
-            removed.deleted.push(summary.id.clone());
-        }
-        self.store.transact(&changes)?;
-        Ok(removed)
-    }
-
-    fn names(&self) -> Result<BTreeMap<String, Vec<Reference>>> {
-        let mut names: BTreeMap<String, Vec<Reference>> = BTreeMap::new();
+    fn names(&self) -> Result<Names> {
+        let mut names = Names::new();
         for (name, id) in self.store.list(Table::Tags, "")? {
             if let (Ok(name), Ok(id)) = (Reference::parse(&name), String::from_utf8(id)) {
                 names.entry(id).or_default().push(name);
@@ -216,32 +231,104 @@ impl Images<'_> {
         Ok(names)
     }
 
-    fn load(
-        &self,
-        id: &Digest,
-        names: &BTreeMap<String, Vec<Reference>>,
-    ) -> Result<Option<ImageDetails>> {
-        let key = id.to_string();
-        let Some(row) = self.store.get(Table::Images, &key)? else {
-            return Ok(None);
+    fn rows(&self) -> Result<Vec<(Digest, Row)>> {
+        let rows = self.store.list(Table::Images, "")?;
+        rows.iter()
+            .filter_map(|(key, bytes)| Some((Digest::parse(key).ok()?, bytes)))
+            .map(|(id, bytes)| Ok((id, Row::from_bytes(bytes)?)))
+            .collect()
+    }
+
+    fn load(&self, id: &Digest) -> Result<Option<StoredImage>> {
+        match self.store.get(Table::Images, id.as_str())? {
+            Some(bytes) => self.read(id, &Row::from_bytes(&bytes)?, &self.names()?),
+            None => Ok(None),
+        }
+    }
+
+    fn read(&self, id: &Digest, row: &Row, names: &Names) -> Result<Option<StoredImage>> {
+        let images = match row {
+            Row::Image(image) => vec![self.details(id, image, names)?],
+            Row::Index(index) => {
+                let parts = index.images.iter();
+                let parts = parts.map(|entry| self.part(entry, names));
+                parts.collect::<Result<Vec<_>>>()?
+            }
         };
-        let row: ImageRow = serde_json::from_slice(&row).map_err(BuildError::decode)?;
+        if images.is_empty() {
+            return Ok(None);
+        }
+        let summary = match row {
+            Row::Image(_) => images.first().map(|image| image.summary.clone()),
+            Row::Index(index) => Some(summary_of(id, index, &images, names)),
+        };
+        Ok(summary.map(|summary| StoredImage {
+            summary,
+            images,
+            row: row.clone(),
+        }))
+    }
+
+    fn part(&self, entry: &IndexEntry, names: &Names) -> Result<ImageDetails> {
+        let bytes = self.store.get(Table::Images, entry.id.as_str())?;
+        let Some(Row::Image(row)) = bytes.map(|bytes| Row::from_bytes(&bytes)).transpose()? else {
+            return Err(BuildError::no_image(entry.id.as_str()));
+        };
+        let mut details = self.details(&entry.id, &row, names)?;
+        // The index knows better what it lists, and as what.
+        details.platform = entry.platform.clone();
+        details.summary.platforms = vec![entry.platform.clone()];
+        details.summary.manifest = entry.manifest.clone().or(details.summary.manifest);
+        Ok(details)
+    }
+
+    fn details(&self, id: &Digest, row: &ImageRow, names: &Names) -> Result<ImageDetails> {
         let config_bytes = self.store.read_blob(id, MAX_CONFIG_BYTES)?;
         let config = ImageConfig::from_bytes(&config_bytes).map_err(BuildError::decode)?;
-        Ok(Some(ImageDetails {
+        let platform = config.platform();
+        Ok(ImageDetails {
             summary: ImageSummary {
                 id: id.clone(),
-                manifest: row.manifest,
-                names: names.get(&key).cloned().unwrap_or_default(),
+                manifest: row.manifest.clone(),
+                names: names.get(id.as_str()).cloned().unwrap_or_default(),
                 created: config.created.clone(),
                 size_bytes: row.sizes.iter().sum(),
-                platform: config.platform(),
+                platforms: vec![platform.clone()],
             },
+            platform,
             config,
             config_bytes,
-            layer_sizes: row.sizes,
-            layers: row.layers,
-        }))
+            layer_sizes: row.sizes.clone(),
+            layers: row.layers.clone(),
+        })
+    }
+}
+
+impl Row {
+    /// What an image of several platforms consists of.
+    fn parts(&self) -> &[IndexEntry] {
+        match self {
+            Row::Image(_) => &[],
+            Row::Index(row) => &row.images,
+        }
+    }
+}
+
+fn summary_of(id: &Digest, row: &IndexRow, images: &[ImageDetails], names: &Names) -> ImageSummary {
+    let layers: BTreeMap<&LayerId, u64> = images
+        .iter()
+        .flat_map(|image| image.layers.iter().zip(image.layer_sizes.iter().copied()))
+        .collect();
+    ImageSummary {
+        id: id.clone(),
+        manifest: row.document.clone(),
+        names: names.get(id.as_str()).cloned().unwrap_or_default(),
+        created: images
+            .iter()
+            .filter_map(|image| image.summary.created.clone())
+            .max(),
+        size_bytes: layers.values().sum(),
+        platforms: images.iter().map(|image| image.platform.clone()).collect(),
     }
 }
 

@@ -62,7 +62,7 @@ pub use check::{CheckReport, Finding};
 pub use config::EngineConfig;
 pub use elsewhere::{is_remote_context, is_ssh_context};
 pub use engine::{Engine, Removal};
-pub use images::{ImageDetails, ImageSummary, Removed};
+pub use images::{ImageDetails, ImageSummary, Removed, StoredImage};
 pub use nursery::nursery_main;
 pub use oracle::parse_json;
 pub use outcome::{Outcome, StepCount};

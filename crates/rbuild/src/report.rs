@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use rbuild_oci::Reference;
+use rbuild_oci::{Platform, Reference};
 use rbuild_progress::VertexKey;
 
 use crate::nursery::chain;
@@ -208,6 +208,20 @@ impl BuildError {
     pub(crate) fn no_image(what: &str) -> BuildError {
         BuildError::build(format!("{what}: no such image in the store"))
             .help("`rbuild images` lists what is there")
+    }
+
+    pub(crate) fn no_platform(what: &str, wanted: &Platform, there: &[Platform]) -> BuildError {
+        let there: Vec<String> = there.iter().map(ToString::to_string).collect();
+        BuildError::build(format!(
+            "{what} has no image for {wanted}; there is {}",
+            there.join(", ")
+        ))
+        .help("choose one of them with --platform")
+    }
+
+    pub(crate) fn part_of_index(what: &str) -> BuildError {
+        BuildError::build(format!("{what} is part of an image of several platforms"))
+            .help("remove that by its name or id; `rbuild images` lists it")
     }
 
     pub(crate) fn ambiguous(what: &str, count: usize) -> BuildError {

@@ -4,7 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rbuild_graph::NetworkMode;
-use rbuild_oci::RunConfig;
+use rbuild_oci::{Platform, RunConfig};
 use rbuild_progress::{CancelToken, NullSink};
 use rbuild_sandbox::{
     Limits, MountSource, MountSpec, Network, RootSpec, Security, StepIo, StepSpec,
@@ -22,6 +22,8 @@ const HOSTNAME: &str = "rbuild";
 pub struct RunRequest {
     /// The image: name, id, or the beginning of an id.
     pub image: String,
+    /// Which of several platforms; `None` is this machine's.
+    pub platform: Option<Platform>,
     /// Replaces CMD unless it is empty.
     pub command: Vec<String>,
     /// Replaces ENTRYPOINT, and drops CMD.
@@ -78,7 +80,7 @@ impl Engine {
     pub fn run(&self, request: &RunRequest, io: RunIo<'_>, cancel: &CancelToken) -> Result<u8> {
         let _running = self.running();
         self.recover((&NullSink, cancel))?;
-        let image = self.image(&request.image)?;
+        let image = self.image(&request.image, request.platform.as_ref())?;
         let _lease = self.lease_layers(&image.layers)?;
         let config = &image.config.config;
         let lowers = self.layers().lowers(&image.layers, cancel)?;

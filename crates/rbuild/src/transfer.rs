@@ -6,14 +6,14 @@ use rbuild_exporter::{
     Choice, Context, Dest, Export, ExportSpec, ImageOptions, ImageToExport, Source, export, import,
 };
 use rbuild_layer::LayerId;
-use rbuild_oci::{Digest, Reference};
+use rbuild_oci::{Digest, Platform, Reference};
 use rbuild_progress::{CancelToken, Sink, VertexKey};
 use rbuild_store::Lease;
 
 use crate::engine::Engine;
 use crate::images::ImageRow;
 use crate::step::announced;
-use crate::{BuildError, ErrorKind, ImageSummary, Result};
+use crate::{BuildError, ErrorKind, ImageDetails, ImageSummary, Result, StoredImage};
 
 /// Kinds of archives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,13 @@ pub enum ArchiveFormat {
 impl Engine {
     /// Writes an image as an archive; `names` all mean the same one, and the archive carries them.
     ///
-    /// Errors: a name that is not in the store, names of different images.
+    /// Of an image of several platforms an OCI archive gets those of `platforms`, all if it is empty; a
+    /// Docker archive gets the one, this machine's if none is named.
+    ///
+    /// Errors: a name that is not in the store, names of different images, a platform that is not there.
     pub fn save(
         &self,
-        names: &[String],
+        (names, platforms): (&[String], &[Platform]),
         (format, dest): (ArchiveFormat, &Dest),
         sink: &dyn Sink,
         cancel: &CancelToken,
@@ -40,19 +43,24 @@ impl Engine {
         let Some((first, others)) = names.split_first() else {
             return Err(BuildError::new(ErrorKind::Usage, "no image is named"));
         };
-        let image = self.image(first)?;
+        let stored = self.stored(first)?;
         for other in others {
-            if self.image(other)?.summary.id != image.summary.id {
+            if self.stored(other)?.summary.id != stored.summary.id {
                 return Err(BuildError::new(
                     ErrorKind::Usage,
                     format!("{first} and {other} are different images: save them one by one"),
                 ));
             }
         }
-        let _lease = self.lease_layers(&image.layers)?;
+        let images = chosen(&stored, first, (platforms, format))?;
+        let layers: Vec<LayerId> = images
+            .iter()
+            .flat_map(|image| image.layers.clone())
+            .collect();
+        let _lease = self.lease_layers(&layers)?;
         let named = names.iter().filter_map(|name| Reference::parse(name).ok());
-        let export_names = named
-            .filter(|name| image.summary.names.contains(name))
+        let export_names: Vec<Reference> = named
+            .filter(|name| stored.summary.names.contains(name))
             .collect();
         let dest = dest.clone();
         let spec = ExportSpec {
@@ -64,12 +72,15 @@ impl Engine {
             epoch: None,
             other: Default::default(),
         };
-        let images = [ImageToExport {
-            config: image.config_bytes,
-            layers: image.layers,
-            names: export_names,
-            platform: image.summary.platform,
-        }];
+        let images: Vec<ImageToExport> = images
+            .into_iter()
+            .map(|image| ImageToExport {
+                config: image.config_bytes.clone(),
+                layers: image.layers.clone(),
+                names: export_names.clone(),
+                platform: image.platform.clone(),
+            })
+            .collect();
         announced(sink, spec.export.vertex_name(), |key| {
             export(&spec, &images, &self.context((sink, key, cancel)))
         })?;
@@ -110,7 +121,7 @@ impl Engine {
             layers: image.layers,
             manifest: image.manifest,
         };
-        let id = table.put(&image.config, &row, std::slice::from_ref(name))?;
+        let id = table.put(&image.config, row, std::slice::from_ref(name))?;
         self.summary(&id)
     }
 
@@ -124,7 +135,7 @@ impl Engine {
     }
 
     fn summary(&self, id: &Digest) -> Result<ImageSummary> {
-        Ok(self.image(&id.to_string())?.summary)
+        Ok(self.stored(id.as_str())?.summary)
     }
 
     pub(crate) fn context<'a>(
@@ -138,5 +149,21 @@ impl Engine {
             vertex,
             cancel,
         }
+    }
+}
+
+/// The images of a name that an archive is to hold.
+fn chosen<'s>(
+    stored: &'s StoredImage,
+    what: &str,
+    (platforms, format): (&[Platform], ArchiveFormat),
+) -> Result<Vec<&'s ImageDetails>> {
+    match (platforms, format) {
+        ([], ArchiveFormat::Oci) => Ok(stored.images.iter().collect()),
+        ([], ArchiveFormat::Docker) => Ok(vec![stored.pick(what, None)?]),
+        (wanted, _) => wanted
+            .iter()
+            .map(|platform| stored.pick(what, Some(platform)))
+            .collect(),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use rbuild::oci::Reference;
 
-use super::value;
+use super::value::{self, PlatformArg};
 
 /// Options of `rbuild images`.
 #[derive(Debug, Args)]
@@ -43,6 +43,10 @@ pub enum TableFormat {
 /// Options of `rbuild inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
+    /// Which image of several platforms
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = value::platform)]
+    pub platform: Option<PlatformArg>,
+
     /// Names, ids, or beginnings of ids
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<String>,
@@ -51,6 +55,10 @@ pub struct InspectArgs {
 /// Options of `rbuild history`.
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
+    /// Which image of several platforms [default: that of this machine]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = value::platform)]
+    pub platform: Option<PlatformArg>,
+
     /// Name, id, or beginning of an id
     #[arg(value_name = "IMAGE")]
     pub image: String,
@@ -98,6 +106,16 @@ pub struct SaveArgs {
     /// File to write [default: standard output, unless that is a terminal]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Which images of several platforms; repeatable, or a comma-separated list
+    /// [default: all in an OCI archive, that of this machine in one for Docker]
+    #[arg(
+        long = "platform",
+        value_name = "OS/ARCH[/VARIANT]",
+        value_delimiter = ',',
+        value_parser = value::platform
+    )]
+    pub platforms: Vec<PlatformArg>,
 
     /// Kind of archive
     #[arg(long, value_name = "FORMAT", default_value = "docker")]

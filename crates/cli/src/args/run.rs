@@ -3,7 +3,7 @@
 use clap::Args;
 use rbuild::{NetworkMode, Volume};
 
-use super::value::{self, Pair};
+use super::value::{self, Pair, PlatformArg};
 
 /// Options of `rbuild run`.
 #[derive(Debug, Args)]
@@ -39,6 +39,10 @@ pub struct RunArgs {
     /// Network of the process
     #[arg(long, value_name = "MODE", default_value = "default", value_parser = value::network)]
     pub network: NetworkMode,
+
+    /// Which image of several platforms [default: that of this machine]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = value::platform)]
+    pub platform: Option<PlatformArg>,
 
     /// Host name
     #[arg(long, value_name = "NAME")]

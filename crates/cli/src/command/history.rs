@@ -19,7 +19,8 @@ const STEP_COLUMNS: usize = 60;
 
 /// Lists the steps of an image, the last first.
 pub fn run(args: &HistoryArgs, root: Option<&Path>) -> CommandResult {
-    let image = open(root)?.image(&args.image)?;
+    let platform = args.platform.as_ref().map(|arg| &arg.0);
+    let image = open(root)?.image(&args.image, platform)?;
     let steps = steps(&image);
     match args.format {
         TableFormat::Table => print(&table(&image, &steps, args)),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use rbuild::ImageSummary;
-use rbuild::oci::{Digest, Reference};
+use rbuild::oci::{Digest, Platform, Reference};
 use serde_json::json;
 
 use super::table::Table;
@@ -80,6 +80,16 @@ impl Line<'_> {
         }
     }
 
+    fn platforms(&self) -> String {
+        let all: Vec<String> = self
+            .image
+            .platforms
+            .iter()
+            .map(Platform::to_string)
+            .collect();
+        all.join(",")
+    }
+
     fn digest(&self) -> String {
         let digest = self.image.manifest.as_ref();
         digest.map_or_else(|| NONE.to_owned(), ToString::to_string)
@@ -104,7 +114,7 @@ impl Line<'_> {
             "Digest": self.digest(),
             "CreatedAt": self.image.created,
             "Size": self.image.size_bytes,
-            "Platform": self.image.platform.to_string(),
+            "Platform": self.platforms(),
         });
         format!("{record}\n")
     }
@@ -113,7 +123,7 @@ impl Line<'_> {
 fn table(lines: &[Line<'_>], args: &ImagesArgs, now: Timestamp) -> String {
     let mut titles = vec!["REPOSITORY", "TAG"];
     titles.extend(args.digests.then_some("DIGEST"));
-    titles.extend(["IMAGE ID", "CREATED", "SIZE"]);
+    titles.extend(["IMAGE ID", "CREATED", "SIZE", "PLATFORM"]);
     let mut table = Table::new(&titles);
     for line in lines {
         let mut row = vec![line.repository(), line.tag()];
@@ -121,6 +131,7 @@ fn table(lines: &[Line<'_>], args: &ImagesArgs, now: Timestamp) -> String {
         row.push(line.id(args));
         row.push(ago(line.image.created.as_deref(), now));
         row.push(bytes(line.image.size_bytes));
+        row.push(line.platforms());
         table.row(row);
     }
     table.text()

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rbuild::ImageDetails;
+use rbuild::{ImageDetails, StoredImage};
 use serde_json::{Value, json};
 
 use super::{CommandResult, open, print};
@@ -11,17 +11,27 @@ use crate::args::InspectArgs;
 /// Prints an array with an object for each image, in the order asked for.
 pub fn run(args: &InspectArgs, root: Option<&Path>) -> CommandResult {
     let engine = open(root)?;
-    let images = args.images.iter().map(|name| engine.image(name));
-    let images = images.collect::<Result<Vec<_>, _>>()?;
-    let records: Vec<Value> = images.iter().map(record).collect();
+    let platform = args.platform.as_ref().map(|arg| &arg.0);
+    let images = args.images.iter().map(|name| {
+        let stored = engine.stored(name)?;
+        let image = match platform {
+            Some(_) => stored.pick(name, platform)?,
+            None => stored.shown(),
+        };
+        let whole = stored.is_index() && platform.is_none();
+        Ok(record(image, whole.then_some(&stored)))
+    });
+    let records = images.collect::<Result<Vec<Value>, rbuild::BuildError>>()?;
     print(&format!("{:#}\n", Value::from(records)))
 }
 
-/// The fields of `docker image inspect`, those that exist here.
-fn record(image: &ImageDetails) -> Value {
-    let (summary, config) = (&image.summary, &image.config);
+/// The fields of `docker image inspect`, those that exist here: of an image of several platforms those of
+/// one of them, with a list of all.
+fn record(image: &ImageDetails, index: Option<&StoredImage>) -> Value {
+    let config = &image.config;
+    let summary = index.map_or(&image.summary, |stored| &stored.summary);
     let names: Vec<String> = summary.names.iter().map(|name| name.familiar()).collect();
-    json!({
+    let mut record = json!({
         "Id": summary.id,
         "RepoTags": names,
         "ManifestDigest": summary.manifest,
@@ -34,5 +44,19 @@ fn record(image: &ImageDetails) -> Value {
         "Size": summary.size_bytes,
         "Config": config.config,
         "RootFS": { "Type": "layers", "Layers": config.diff_ids() },
+    });
+    if let Some(stored) = index {
+        record["Manifests"] = stored.images.iter().map(part).collect();
+    }
+    record
+}
+
+/// One image of several.
+fn part(image: &ImageDetails) -> Value {
+    json!({
+        "Id": image.summary.id,
+        "ManifestDigest": image.summary.manifest,
+        "Platform": image.platform.to_string(),
+        "Size": image.summary.size_bytes,
     })
 }

@@ -58,6 +58,7 @@ fn request(args: RunArgs) -> RunRequest {
     RunRequest {
         env,
         image: args.image,
+        platform: args.platform.map(|arg| arg.0),
         command: args.command,
         entrypoint: args.entrypoint.map(|program| {
             // An empty one takes the image's away.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rbuild::oci::Platform;
 use rbuild::progress::NullSink;
 use rbuild::{ArchiveFormat, Dest};
 
@@ -21,6 +22,8 @@ pub fn run(args: &SaveArgs, root: Option<&Path>) -> CommandResult {
         Some(path) => Dest::File(path.clone()),
         None => Dest::Stdout,
     };
-    open(root)?.save(&args.images, (format, &dest), &NullSink, &cancel)?;
+    let platforms: Vec<Platform> = args.platforms.iter().map(|arg| arg.0.clone()).collect();
+    let what = (args.images.as_slice(), platforms.as_slice());
+    open(root)?.save(what, (format, &dest), &NullSink, &cancel)?;
     Ok(Exit::Success)
 }

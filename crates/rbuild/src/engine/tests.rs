@@ -58,7 +58,9 @@ fn layers_from_the_cache_are_leased_while_a_build_uses_them() {
     let cancel = CancelToken::new();
     let first = request("FROM scratch\nCOPY <<f /f\nx\nf\n");
     let built = engine.build(&first, &NullSink, &cancel).unwrap();
-    let image = engine.image(&built.image_id.unwrap().to_string()).unwrap();
+    let image = engine
+        .image(&built.image_id.unwrap().to_string(), None)
+        .unwrap();
     let objects = engine.layers().objects(&image.layers[0]).unwrap();
     assert!(!objects.iter().any(|it| is_leased(engine.store(), it)));
     let watch = Watch {

@@ -15,6 +15,7 @@ mod layout;
 mod lazy;
 mod leftovers;
 mod mounts;
+mod names;
 mod output;
 mod place;
 mod platforms;
