@@ -25,6 +25,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The text is no address of an image.
+    #[error("invalid image address {text:?}, at character {position}: {reason}")]
+    Address {
+        /// The text as given.
+        text: String,
+        /// Where it goes wrong, in characters from 1.
+        position: usize,
+        /// What is wrong there.
+        reason: String,
+    },
     /// The text does not name a platform.
     #[error("failed to parse target platform {text}: {reason}")]
     Platform {

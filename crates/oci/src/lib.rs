@@ -17,6 +17,7 @@
 //! # Ok::<(), rbuild_oci::Error>(())
 //! ```
 
+mod address;
 mod chain;
 mod config;
 mod descriptor;
@@ -31,6 +32,7 @@ mod reference;
 mod run_config;
 mod verify;
 
+pub use address::{Address, Pick, Place};
 pub use chain::{ChainId, DiffId, chain_id, chain_ids};
 pub use config::{History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
