@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rbuild_dockerfile::check::CheckOptions;
 use rbuild_dockerfile::{Dockerfile, LineRange, Parsed, SourceFile, Span};
 use rbuild_frontend::{Diagnostic, Entitlements, Extent, Known, Linting, LowerRequest, lint};
 use rbuild_progress::{CancelToken, Sink};
@@ -12,9 +11,10 @@ use crate::answer::Answers;
 use crate::elsewhere::{Elsewhere, Fetching};
 use crate::engine::Engine;
 use crate::intake::{self, DockerfileText};
-use crate::lint::{Found, is_wanted, of_frontend, of_parser, violation};
+use crate::lint::{Found, of_frontend, of_parser, violation};
 use crate::places::Places;
 use crate::stand_in::made_up;
+use crate::wishes::Wishes;
 use crate::workers::Agents;
 use crate::{BuildError, BuildRequest, ErrorKind, Report, Result, pipeline, warnings};
 
@@ -84,7 +84,7 @@ pub(crate) fn check(
         let is_wrong = more.iter().any(Diagnostic::is_error);
         error = is_wrong.then(|| places.lowering_error(&more)).or(failed);
     }
-    let (findings, refused) = judged(request, &parsed, found);
+    let (findings, refused) = judged(request, (&parsed, &places), found);
     Ok(CheckReport {
         source: SourceFile::new(dockerfile.name, dockerfile.text),
         path: dockerfile.path,
@@ -153,16 +153,18 @@ fn linted(
 /// The findings that the file wants to hear of, by line, and the error that they amount to.
 fn judged(
     request: &BuildRequest,
-    parsed: &Parsed,
+    (parsed, places): (&Parsed, &Places),
     mut found: Vec<Found>,
 ) -> (Vec<Finding>, Option<BuildError>) {
     let text = warnings::options_text(parsed, &request.build_args);
-    let options = match CheckOptions::parse(text) {
-        Ok(options) => options,
+    let wishes = match Wishes::read(parsed, text) {
+        Ok(wishes) => wishes,
         Err(error) => return (Vec::new(), Some(BuildError::build(error.to_string()))),
     };
-    found.retain(|found| is_wanted(&options, found.rule));
-    let refused = violation(&options, &found).map(BuildError::build);
+    let directive = warnings::directive_place(parsed, &request.build_args);
+    found.extend(wishes.misspelt(directive, places));
+    found.retain(|found| wishes.want(found));
+    let refused = violation(&wishes.options, &found).map(BuildError::build);
     found.sort_by_key(|found| found.lines.first);
     (found.into_iter().map(Finding::from).collect(), refused)
 }

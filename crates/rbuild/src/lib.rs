@@ -45,6 +45,7 @@ mod step;
 mod transfer;
 mod verify;
 mod warnings;
+mod wishes;
 mod workers;
 
 /// Events, sinks and cancellation of a running build.

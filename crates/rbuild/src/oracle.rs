@@ -1,15 +1,15 @@
 //! What the parser and the rules make of a Dockerfile, in the form of the conformance corpus.
 
-use rbuild_dockerfile::check::CheckOptions;
 use rbuild_dockerfile::{Code, Diagnostic, Dockerfile, LineRange, Parsed, Phase, Span};
 use rbuild_frontend::{Entitlements, Extent, Known, Linting, LowerRequest, lint};
 use rbuild_oci::Platform;
 use serde_json::{Value, json};
 
-use crate::lint::{Found, is_wanted, of_frontend, of_parser, violation};
+use crate::lint::{Found, of_frontend, of_parser, violation};
 use crate::places::Places;
 use crate::rule::Standing;
 use crate::stand_in::made_up;
+use crate::wishes::Wishes;
 
 /// The rule that BuildKit's parser itself checks, before any instruction is looked at.
 const CONTINUATION: &str = "NoEmptyContinuation";
@@ -52,12 +52,12 @@ fn findings(text: &str) -> (Vec<Found>, Option<Error>) {
         Some(error) => (before(&parsed, error), Some(located(error))),
         None => lowered(text, &parsed.dockerfile, of_parser(&parsed)),
     };
-    let options = match CheckOptions::parse(directive.unwrap_or_default()) {
-        Ok(options) => options,
+    let wishes = match Wishes::read(&parsed, directive.unwrap_or_default()) {
+        Ok(wishes) => wishes,
         Err(error) => return (Vec::new(), Some((error.to_string(), LineRange::default()))),
     };
-    found.retain(|found| found.rule.standing != Standing::Own && is_wanted(&options, found.rule));
-    let violation = || Some((violation(&options, &found)?, LineRange::default()));
+    found.retain(|found| found.rule.standing != Standing::Own && wishes.want(found));
+    let violation = || Some((violation(&wishes.options, &found)?, LineRange::default()));
     let error = error.or_else(violation);
     (found, error)
 }

@@ -1,5 +1,7 @@
 //! BuildKit's build rules as warnings tell of them: name, page, one sentence.
 
+use rbuild_dockerfile::suggest::nearest;
+
 /// Where the pages about the rules are.
 const PAGES: &str = "https://docs.docker.com/go/dockerfile/rule/";
 
@@ -48,7 +50,7 @@ const fn own(name: &'static str, reason: &'static str) -> Rule {
 }
 
 /// In the order of BuildKit's own list, then rbuild's own.
-const RULES: [Rule; 27] = [
+const RULES: [Rule; 28] = [
     usual(
         "StageNameCasing",
         "stage-name-casing",
@@ -181,6 +183,10 @@ const RULES: [Rule; 27] = [
         "DeviceLeftOut",
         "Steps are given no devices; one that is not required is left out without a word by other builders.",
     ),
+    own(
+        "UnknownRule",
+        "A name that is no rule keeps nothing silent.",
+    ),
 ];
 
 impl Rule {
@@ -193,6 +199,13 @@ impl Rule {
     pub(crate) fn url(&self) -> Option<String> {
         self.slug.map(|slug| format!("{PAGES}{slug}/"))
     }
+}
+
+/// The rule whose name a misspelt one is nearest to, whatever the case.
+pub(crate) fn nearest_rule(name: &str) -> Option<&'static str> {
+    let names = RULES.map(|rule| rule.name);
+    let same = names.iter().find(|rule| rule.eq_ignore_ascii_case(name));
+    same.copied().or_else(|| nearest(name, &names))
 }
 
 #[cfg(test)]

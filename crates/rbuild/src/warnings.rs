@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_dockerfile::Parsed;
 use rbuild_dockerfile::check::CheckOptions;
+use rbuild_dockerfile::{Parsed, Span};
 use rbuild_progress::{Event, Sink, WarningNote};
 
 use crate::lint::{self, Found};
 use crate::places::Places;
 use crate::rule::Rule;
+use crate::wishes::Wishes;
 use crate::{BuildError, Result};
 
 /// The build argument that stands for the `check` directive.
@@ -25,9 +26,20 @@ pub(crate) fn options_text<'a>(
     argument.or_else(directive).unwrap_or_default()
 }
 
+/// Where the directive stands, unless the build argument takes its place.
+pub(crate) fn directive_place(
+    parsed: &Parsed,
+    build_args: &BTreeMap<String, String>,
+) -> Option<Span> {
+    let directive = parsed.dockerfile.directives.check.as_ref()?;
+    (!build_args.contains_key(ARGUMENT)).then_some(directive.span)
+}
+
 /// Tells of the warnings of one build.
 pub(crate) struct Warnings<'a> {
-    options: CheckOptions,
+    wishes: Wishes,
+    /// Where the directive stands, if the options come from there.
+    directive: Option<Span>,
     places: &'a Places,
     sink: &'a dyn Sink,
     told: Vec<Found>,
@@ -43,9 +55,10 @@ impl<'a> Warnings<'a> {
         (places, sink): (&'a Places, &'a dyn Sink),
     ) -> Result<Warnings<'a>> {
         let text = options_text(parsed, build_args);
-        let options = CheckOptions::parse(text).map_err(|e| BuildError::build(e.to_string()))?;
+        let wishes = Wishes::read(parsed, text).map_err(|e| BuildError::build(e.to_string()))?;
         Ok(Warnings {
-            options,
+            wishes,
+            directive: directive_place(parsed, build_args),
             places,
             sink,
             told: Vec::new(),
@@ -57,9 +70,10 @@ impl<'a> Warnings<'a> {
         self.places
     }
 
-    /// Tells of what the parser found.
+    /// Tells of what the parser found, and of rules that the file names and nobody has.
     pub(crate) fn of_parser(&mut self, parsed: &Parsed) {
         self.tell(lint::of_parser(parsed));
+        self.tell(self.wishes.misspelt(self.directive, self.places));
     }
 
     /// Tells of what the frontend found.
@@ -72,15 +86,15 @@ impl<'a> Warnings<'a> {
 
     /// Fails if there was a warning and the file wants none; returns what it says about checks.
     pub(crate) fn finish(self) -> Result<CheckOptions> {
-        match lint::violation(&self.options, &self.told) {
+        match lint::violation(&self.wishes.options, &self.told) {
             Some(message) => Err(BuildError::build(message)),
-            None => Ok(self.options),
+            None => Ok(self.wishes.options),
         }
     }
 
     fn tell(&mut self, found: Vec<Found>) {
         for found in found {
-            if lint::is_wanted(&self.options, found.rule) {
+            if self.wishes.want(&found) {
                 self.sink.send(Event::Warning(self.note(&found)));
                 self.told.push(found);
             }
@@ -196,7 +210,7 @@ mod tests {
         for (head, argument, count, message) in [
             (skip, None, 0, ""),
             ("# check=skip=all\n", None, 0, ""),
-            ("# check=skip=Other\n", None, 1, ""),
+            ("# check=skip=Other\n", None, 2, ""),
             ("", Some("skip=all"), 0, ""),
             (skip, Some("error=false"), 1, ""),
             (

@@ -69,7 +69,7 @@ fn codes() -> (BTreeSet<String>, BTreeSet<String>) {
 
 #[test]
 fn every_rule_has_its_page_and_every_page_its_rule() {
-    let (rules, _) = codes();
+    let (mut rules, _) = codes();
     let folder = "docs/checks/";
     let pages: BTreeSet<String> = repository_files()
         .iter()
@@ -79,6 +79,13 @@ fn every_rule_has_its_page_and_every_page_its_rule() {
         .collect();
     let list = read("docs/checks/README.md");
     let table = read("crates/rbuild/src/rule.rs");
+    // Rules about rules are in the table alone: no parser finds their breach.
+    let in_table = table.lines().filter_map(|line| {
+        let name = line.trim().strip_prefix('"')?.strip_suffix("\",")?;
+        let is_name = name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains(' ');
+        is_name.then(|| name.to_owned())
+    });
+    rules.extend(in_table);
     let mut offences = Vec::new();
     for rule in &rules {
         if !list.contains(&format!("- [{rule}]({rule}.md)\n")) {
