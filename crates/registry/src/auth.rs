@@ -18,7 +18,7 @@ use crate::credential::{Credential, CredentialSource};
 use crate::endpoint::authority;
 use crate::failure::{Subject, failure};
 use crate::secret::Secret;
-use crate::transport::{Call, Transport};
+use crate::transport::{Call, Payload, Transport};
 use crate::{Error, Result};
 
 /// Life of a token whose service states none. Source: distribution, token authentication.
@@ -28,10 +28,37 @@ const ANSWER_LIMIT: u64 = 256 * 1024;
 /// What we call ourselves towards token services.
 const CLIENT_ID: &str = "rbuild";
 
-/// Headers that were accepted, by registry and repository.
+/// Headers that were accepted, by registry and what they allow.
 pub(crate) struct Authenticator {
     credentials: Arc<dyn CredentialSource>,
-    accepted: Mutex<BTreeMap<(String, String), Accepted>>,
+    accepted: Mutex<BTreeMap<(String, Vec<String>), Accepted>>,
+}
+
+/// What a request is about to do, as token services want to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access<'a> {
+    /// Read.
+    Pull,
+    /// Read and write.
+    Push,
+    /// Read and write, and read what is taken over from another repository.
+    Mount {
+        /// The other repository.
+        from: &'a str,
+    },
+}
+
+impl Access<'_> {
+    /// The scopes that a token must have. Source: distribution, token scopes.
+    fn scopes(self, repository: &str) -> Vec<String> {
+        let pull = |repository| format!("repository:{repository}:pull");
+        let push = format!("repository:{repository}:pull,push");
+        match self {
+            Self::Pull => vec![pull(repository)],
+            Self::Push => vec![push],
+            Self::Mount { from } => vec![push, pull(from)],
+        }
+    }
 }
 
 struct Accepted {
@@ -43,7 +70,7 @@ struct Accepted {
 struct Grant<'a> {
     realm: Url,
     service: Option<&'a str>,
-    scope: String,
+    scopes: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +94,7 @@ impl Authenticator {
     pub(crate) fn known(&self, place: &Place<'_>) -> Option<HeaderValue> {
         let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         let found = accepted
-            .get(&place.key())
+            .get(&key(place))
             .filter(|entry| entry.until > Instant::now());
         found.map(|entry| entry.header.clone())
     }
@@ -115,13 +142,14 @@ impl Authenticator {
         self.accepted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(place.key(), entry);
+            .insert(key(place), entry);
         Ok(Some(header))
     }
 
     async fn look_up(&self, place: &Place<'_>) -> Result<Option<Credential>> {
         let source = self.credentials.clone();
-        let (host, repository) = place.key();
+        let host = place.endpoint.host.clone();
+        let repository = place.reference.path().to_owned();
         let cancel: CancelToken = place.cancel.clone();
         // May run a program that waits for a person.
         let lookup =
@@ -135,6 +163,12 @@ impl Authenticator {
             }),
         }
     }
+}
+
+/// What an accepted header is kept by.
+fn key(place: &Place<'_>) -> (String, Vec<String>) {
+    let scopes = place.access.scopes(place.reference.path());
+    (place.endpoint.host.clone(), scopes)
 }
 
 fn basic(username: &str, password: &Secret) -> Option<HeaderValue> {
@@ -152,12 +186,36 @@ fn grant<'a>(
         host: place.endpoint.host.clone(),
         reason: format!("its token service {realm:?} is not an address: {source}"),
     })?;
-    let needed = || format!("repository:{}:pull", place.reference.path());
     Ok(Grant {
         realm,
         service,
-        scope: scope.map_or_else(needed, str::to_owned),
+        scopes: scopes(place.access, place.reference.path(), scope),
     })
+}
+
+/// The scopes to ask for: of reading those that the registry names, of writing all that is needed
+/// and what else it names. Some name only what the request at hand needs, others nothing at all.
+fn scopes(access: Access<'_>, repository: &str, named: Option<&str>) -> Vec<String> {
+    let named: Vec<String> = named
+        .into_iter()
+        .flat_map(str::split_whitespace)
+        .map(str::to_owned)
+        .collect();
+    let mut scopes = access.scopes(repository);
+    match access {
+        Access::Pull if !named.is_empty() => named,
+        Access::Pull => scopes,
+        Access::Push | Access::Mount { .. } => {
+            let resource = |scope: &str| scope.rsplit_once(':').map(|(name, _)| name.to_owned());
+            let known: Vec<_> = scopes.iter().map(|scope| resource(scope)).collect();
+            scopes.extend(
+                named
+                    .into_iter()
+                    .filter(|scope| !known.contains(&resource(scope))),
+            );
+            scopes
+        }
+    }
 }
 
 /// Asks the token service. Source: distribution, token authentication and its OAuth 2 variant.
@@ -168,13 +226,23 @@ async fn fetch_token(
     credential: Option<Credential>,
 ) -> Result<(Secret, Duration)> {
     let mut call = Call::get(place.endpoint, grant.realm.clone());
-    let mut pairs = vec![("scope", grant.scope.as_str())];
+    // A form holds one field with all of them, an address one for each.
+    let joined = grant.scopes.join(" ");
+    let is_exchange = matches!(credential, Some(Credential::IdentityToken(_)));
+    let mut pairs = match is_exchange {
+        true => vec![("scope", joined.as_str())],
+        false => grant
+            .scopes
+            .iter()
+            .map(|scope| ("scope", scope.as_str()))
+            .collect(),
+    };
     pairs.extend(grant.service.map(|service| ("service", service)));
     if let Some(Credential::IdentityToken(token)) = &credential {
         pairs.extend([("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]);
         pairs.push(("refresh_token", token.expose()));
         call.method = Method::POST;
-        call.form = Some(encode(&pairs));
+        call.payload = Payload::Form(encode(&pairs));
     } else {
         if let Some(Credential::Password { username, password }) = &credential {
             pairs.push(("account", username));
@@ -184,7 +252,11 @@ async fn fetch_token(
     }
     let mut response = transport.send(&call).await?;
     if !response.status().is_success() {
-        return Err(failure(response, Subject::Token(place.reference)).await);
+        let subject = match place.access {
+            Access::Pull => Subject::Token(place.reference),
+            Access::Push | Access::Mount { .. } => Subject::PushToken(place.reference),
+        };
+        return Err(failure(response, subject).await);
     }
     let nonsense = || Error::Protocol {
         host: authority(&grant.realm),
@@ -222,6 +294,31 @@ mod tests {
         assert_eq!(
             encode(&[("scope", "repository:a/b:pull"), ("x", "&=+ é")]),
             "scope=repository%3Aa%2Fb%3Apull&x=%26%3D%2B+%C3%A9"
+        );
+    }
+
+    #[test]
+    fn scopes_cover_what_is_needed_and_what_the_registry_names() {
+        let check = |access, named, wanted: &[&str]| {
+            assert_eq!(scopes(access, "a/b", named), wanted, "{access:?} {named:?}");
+        };
+        let (push, mount) = (Access::Push, Access::Mount { from: "c" });
+        check(Access::Pull, None, &["repository:a/b:pull"]);
+        check(Access::Pull, Some("x:y:z"), &["x:y:z"]);
+        check(push, None, &["repository:a/b:pull,push"]);
+        check(
+            push,
+            Some("repository:a/b:pull"),
+            &["repository:a/b:pull,push"],
+        );
+        check(
+            mount,
+            Some("repository:a/b:push registry:x:*"),
+            &[
+                "repository:a/b:pull,push",
+                "repository:c:pull",
+                "registry:x:*",
+            ],
         );
     }
 

@@ -10,7 +10,7 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
-use crate::auth::Authenticator;
+use crate::auth::{Access, Authenticator};
 use crate::cancel::until;
 use crate::challenge::Challenge;
 use crate::config::ClientConfig;
@@ -42,14 +42,8 @@ pub(crate) struct Inner {
 pub(crate) struct Place<'a> {
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) reference: &'a Reference,
+    pub(crate) access: Access<'a>,
     pub(crate) cancel: &'a CancelToken,
-}
-
-impl Place<'_> {
-    /// What credentials and tokens are kept by.
-    pub(crate) fn key(&self) -> (String, String) {
-        (self.endpoint.host.clone(), self.reference.path().to_owned())
-    }
 }
 
 #[derive(Default)]
@@ -137,16 +131,24 @@ impl Inner {
         let url = place
             .endpoint
             .url(&format!("{}/{path}", place.reference.path()))?;
-        let authorization = self.auth.known(place);
-        let mut call = Call {
+        let call = Call {
             method,
             headers,
-            authorization,
             ..Call::get(place.endpoint, url)
         };
+        self.call(place, call).await
+    }
+
+    /// Sends a call, logging in if that is asked for.
+    ///
+    /// No credential goes to an address of another origin than the registry's.
+    pub(crate) async fn call(&self, place: &Place<'_>, mut call: Call<'_>) -> Result<Response> {
+        let at_home = place.endpoint.is_origin_of(&call.url);
+        call.authorization = at_home.then(|| self.auth.known(place)).flatten();
         let response = self.transport.send(&call).await?;
         // Only the registry itself may ask for its credentials, not what it redirects to.
         if response.status() != StatusCode::UNAUTHORIZED
+            || !at_home
             || !place.endpoint.is_origin_of(response.url())
         {
             return Ok(response);

@@ -9,6 +9,7 @@ use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::mpsc;
 
+use crate::auth::Access;
 use crate::cancel::until;
 use crate::client::{Inner, Place};
 use crate::endpoint::Endpoint;
@@ -63,6 +64,7 @@ impl Download {
             let place = Place {
                 endpoint,
                 reference: &self.reference,
+                access: Access::Pull,
                 cancel: &self.cancel,
             };
             match self.fetch_from(&place, &mut position).await {

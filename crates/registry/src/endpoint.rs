@@ -64,6 +64,21 @@ impl Endpoint {
         self.base.origin() == url.origin()
     }
 
+    /// The address as it was meant, if it is this registry's own with `http` in place of `https`.
+    ///
+    /// A registry behind a proxy that ends TLS writes such ones when nobody told it of the proxy. The
+    /// bytes go where they would have gone, only not in the clear.
+    pub(crate) fn with_own_scheme(&self, mut url: Url) -> Url {
+        let is_downgraded = self.base.scheme() == "https" && url.scheme() == "http";
+        let ports = (url.port(), self.base.port());
+        let same_port = ports.0 == ports.1 || (ports == (Some(443), None));
+        if is_downgraded && same_port && url.host() == self.base.host() {
+            // Between these two it cannot fail.
+            url.set_scheme("https").ok();
+        }
+        url
+    }
+
     /// Refuses plain HTTP to where it is not allowed.
     ///
     /// Allowed are hosts configured for it, and loopback hosts if this endpoint itself is spoken to
@@ -186,6 +201,31 @@ mod tests {
         assert!(check("127.0.0.1:1", "http://127.0.0.1:2/x"));
         assert!(check("ghcr.io", "http://lan/x"));
         assert!(!check("ghcr.io", "file:///etc/passwd"));
+    }
+
+    #[test]
+    fn own_addresses_keep_their_scheme() {
+        let config = ClientConfig::default();
+        let check = |host: &str, url: &str, wanted: &str| {
+            let endpoint = Endpoint::new(&config, host).unwrap();
+            let url = endpoint.with_own_scheme(Url::parse(url).unwrap());
+            assert_eq!(url.as_str(), wanted);
+        };
+        check("ghcr.io", "http://ghcr.io/u?a=b", "https://ghcr.io/u?a=b");
+        check("ghcr.io", "http://ghcr.io:443/u", "https://ghcr.io/u");
+        check(
+            "ghcr.io:8443",
+            "http://ghcr.io:8443/u",
+            "https://ghcr.io:8443/u",
+        );
+        check("ghcr.io", "http://ghcr.io:80/u", "https://ghcr.io/u");
+        check("ghcr.io", "http://ghcr.io:8080/u", "http://ghcr.io:8080/u");
+        check("ghcr.io", "http://elsewhere/u", "http://elsewhere/u");
+        check(
+            "127.0.0.1:5",
+            "http://127.0.0.1:5/u",
+            "http://127.0.0.1:5/u",
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::credential::CredentialError;
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A pull that did not work. `message` is what the registry said, empty if it said nothing.
+/// A pull or push that did not work. `message` is what the registry said, empty if it said nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -43,6 +43,58 @@ pub enum Error {
         name: String,
         /// The registry's words.
         message: String,
+    },
+    /// As `Denied`, for writing.
+    #[error("push access denied for {name}: the repository does not exist or may require authorization{}", said(.message))]
+    PushDenied {
+        /// Registry and repository.
+        name: String,
+        /// The registry's words.
+        message: String,
+    },
+    /// The registry refuses a blob or manifest: too large, invalid, not allowed.
+    #[error("{name} does not take {what}: status {status}{}", said(.message))]
+    Refused {
+        /// Registry and repository.
+        name: String,
+        /// `blob sha256:…`, `manifest 1.0`.
+        what: String,
+        /// HTTP status.
+        status: u16,
+        /// The registry's words.
+        message: String,
+    },
+    /// The registry says that it now has other content than was sent.
+    #[error("{name} was sent {expected} and says it took {found}")]
+    TookOther {
+        /// Registry and repository.
+        name: String,
+        /// What was sent.
+        expected: Digest,
+        /// What the registry says.
+        found: Digest,
+    },
+    /// A blob did not get through, also after resuming.
+    #[error("{name} took only {sent} of {expected} bytes of {digest}")]
+    Unsent {
+        /// Registry and repository.
+        name: String,
+        /// The blob.
+        digest: Digest,
+        /// Its size in bytes.
+        expected: u64,
+        /// Bytes that the registry is known to have.
+        sent: u64,
+        /// What the last attempt ended with.
+        source: Box<Error>,
+    },
+    /// The content to send cannot be had.
+    #[error("get blob {digest} to send it")]
+    Supply {
+        /// The blob.
+        digest: Digest,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The registry has no such repository.
     #[error("repository {name} not found{}", said(.message))]

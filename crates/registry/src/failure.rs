@@ -19,6 +19,31 @@ pub(crate) enum Subject<'a> {
     Manifest(&'a Reference),
     Blob(&'a Reference, &'a Digest),
     Token(&'a Reference),
+    /// Beginning or going on with an upload.
+    Upload(&'a Reference, &'a Digest),
+    /// Storing a manifest.
+    PushManifest(&'a Reference),
+    PushToken(&'a Reference),
+}
+
+impl<'a> Subject<'a> {
+    fn reference(self) -> &'a Reference {
+        match self {
+            Self::Manifest(reference)
+            | Self::Blob(reference, _)
+            | Self::Token(reference)
+            | Self::Upload(reference, _)
+            | Self::PushManifest(reference)
+            | Self::PushToken(reference) => reference,
+        }
+    }
+
+    fn is_push(self) -> bool {
+        matches!(
+            self,
+            Self::Upload(..) | Self::PushManifest(_) | Self::PushToken(_)
+        )
+    }
 }
 
 /// The error body of the distribution specification.
@@ -57,16 +82,15 @@ fn classify(
     codes: &[String],
     message: String,
 ) -> Error {
-    let (Subject::Manifest(reference) | Subject::Blob(reference, _) | Subject::Token(reference)) =
-        subject;
-    let name = reference.name();
+    let name = subject.reference().name();
     match (status.as_u16(), subject) {
+        (401 | 403, _) if subject.is_push() => Error::PushDenied { name, message },
         (401 | 403, _) => Error::Denied { name, message },
         (404, _) if codes.iter().any(|code| code == "NAME_UNKNOWN") => {
             Error::UnknownRepository { name, message }
         }
         (404, Subject::Manifest(_)) => Error::UnknownManifest {
-            reference: reference.to_string(),
+            reference: subject.reference().to_string(),
             message,
         },
         (404, Subject::Blob(_, digest)) => Error::UnknownBlob {
@@ -75,11 +99,31 @@ fn classify(
             message,
         },
         (429, _) => Error::RateLimited { host, message },
+        (status @ 400..=499, Subject::Upload(_, digest)) => Error::Refused {
+            name,
+            what: format!("blob {digest}"),
+            status,
+            message,
+        },
+        (status @ 400..=499, Subject::PushManifest(reference)) => Error::Refused {
+            name,
+            what: format!("manifest {}", target(reference)),
+            status,
+            message,
+        },
         (status, _) => Error::Status {
             host,
             status,
             message,
         },
+    }
+}
+
+/// What a manifest is stored under.
+fn target(reference: &Reference) -> &str {
+    match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => digest.as_str(),
+        (None, tag) => tag.unwrap_or_default(),
     }
 }
 
@@ -169,6 +213,25 @@ mod tests {
             manifest,
             "slow down",
             "the registry r.io limits requests (the registry says: slow down)",
+        );
+        let denied = r#"{"errors":[{"code":"DENIED","message":"read only"}]}"#;
+        check(
+            403,
+            Subject::Upload(&reference, &digest),
+            denied,
+            "push access denied for r.io/a/b: the repository does not exist or may require authorization (the registry says: DENIED: read only)",
+        );
+        check(
+            413,
+            Subject::Upload(&reference, &digest),
+            "<html>Request Entity Too Large</html>",
+            &format!("r.io/a/b does not take blob {digest}: status 413"),
+        );
+        check(
+            400,
+            Subject::PushManifest(&reference),
+            r#"{"errors":[{"code":"MANIFEST_INVALID"}]}"#,
+            "r.io/a/b does not take manifest 1: status 400 (the registry says: MANIFEST_INVALID)",
         );
         check(
             502,

@@ -1,9 +1,6 @@
 //! Blobs into the store or into memory, verified while they stream.
 
 use std::io::Write;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use rbuild_oci::{Descriptor, Digest, Reference};
 use rbuild_progress::{CancelToken, Meter, Sink, VertexKey};
@@ -13,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::Client;
 use crate::download::Download;
+use crate::parallel::each;
 use crate::{Error, Result};
 
 /// Largest config that is read, in bytes.
@@ -33,8 +31,8 @@ pub struct FetchContext<'a> {
     pub cancel: &'a CancelToken,
 }
 
-/// A download that ends with the value.
-struct Guard(JoinHandle<()>);
+/// A transfer that ends with the value.
+pub(crate) struct Guard(pub(crate) JoinHandle<()>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -69,35 +67,11 @@ impl Client {
         descriptors: &[Descriptor],
         cx: &FetchContext<'_>,
     ) -> Result<()> {
-        let threads = descriptors.len().min(self.inner.config.parallel.max(1));
-        if threads < 2 {
-            return descriptors
-                .iter()
-                .try_for_each(|one| self.fetch_blob(reference, one, cx));
-        }
-        let stop = CancelToken::new();
-        let next = AtomicUsize::new(0);
-        let first_error = Mutex::new(None);
-        let work = || {
-            while let Some(descriptor) = descriptors.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.fetch(reference, descriptor, cx, &stop) {
-                    // Before the others are stopped, so that theirs come second.
-                    first_error
-                        .lock()
-                        .unwrap_or_else(|e| e.into_inner())
-                        .get_or_insert(error);
-                    stop.cancel();
-                    return;
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(work);
-            }
-        });
-        let first_error = first_error.into_inner().unwrap_or_else(|e| e.into_inner());
-        first_error.map_or(Ok(()), Err)
+        let parallel = self.inner.config.parallel;
+        each(descriptors, parallel, |one, stop| {
+            self.fetch(reference, one, cx, stop)
+        })?;
+        Ok(())
     }
 
     /// Gets an image config's bytes, verified.

@@ -1,4 +1,4 @@
-//! A distribution-spec client for pulling: resolve a name, fetch blobs, authenticate.
+//! A distribution-spec client: resolve a name, fetch blobs, push blobs and manifests, authenticate.
 //!
 //! A [`Client`] is a blocking façade over its own small tokio runtime, which is started, together
 //! with the TLS stack, by the first request and not before. Nothing is believed before its digest
@@ -28,7 +28,10 @@ mod error;
 mod failure;
 mod fetch;
 mod network;
+mod outgoing;
+mod parallel;
 mod proxy;
+mod push;
 mod resolve;
 mod retry;
 mod secret;
@@ -43,6 +46,7 @@ pub use docker_config::DockerConfig;
 pub use error::{Error, Result};
 pub use fetch::FetchContext;
 pub use proxy::ProxyConfig;
+pub use push::{InStore, PushBlob, PushContext, Pushed, Supply};
 pub use resolve::{PlatformManifest, Resolved};
 pub use secret::Secret;
 pub use serve::{LoopbackRegistry, ServeLimits, ServedDocument, ServedImage, Traffic};

@@ -9,6 +9,7 @@ use rbuild_progress::CancelToken;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 
+use crate::auth::Access;
 use crate::body::{BodyError, read_limited};
 use crate::client::{Client, Inner, Place};
 use crate::document;
@@ -163,6 +164,7 @@ impl Inner {
             match work(Place {
                 endpoint,
                 reference,
+                access: Access::Pull,
                 cancel,
             })
             .await
@@ -210,6 +212,12 @@ impl Inner {
             }
             _ => None,
         })
+    }
+
+    /// The digest of the document that a name stands for, taken of its bytes.
+    pub(crate) async fn document_digest(&self, place: &Place<'_>) -> Result<Digest> {
+        let (_, bytes) = self.get_document(place).await?;
+        Ok(Digest::sha256_of(&bytes))
     }
 
     async fn get_manifest(&self, place: &Place<'_>) -> Result<Resolved> {
@@ -285,7 +293,7 @@ fn verified(bytes: &[u8], expected: Option<Digest>) -> Result<Digest, (Digest, D
     }
 }
 
-fn manifest_path(reference: &Reference) -> String {
+pub(crate) fn manifest_path(reference: &Reference) -> String {
     let name = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.as_str(),
         (None, tag) => tag.unwrap_or("latest"),

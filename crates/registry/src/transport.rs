@@ -1,20 +1,27 @@
-//! One HTTP exchange: redirects, attempts, connection errors. Knows nothing of registries.
+//! One HTTP exchange: redirects, attempts, bodies, connection errors. Knows nothing of registries.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use bytes::Bytes;
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+};
 use reqwest::{Certificate, Method, Proxy, Response, StatusCode, Url};
 
 use crate::config::ClientConfig;
 use crate::endpoint::{Endpoint, authority};
 use crate::network::{inner, reason};
+use crate::outgoing::{Part, Watch};
 use crate::retry::{asks_for_patience, retry_after};
 use crate::{Error, Result, without_credentials};
 
 /// Redirects followed before we call it a loop.
 pub(crate) const REDIRECTS: usize = 10;
+/// How much longer than for the next piece of an answer to wait for the answer to a body: registries
+/// hash what came, and some copy it to another place, before they say a word.
+const ANSWER_FACTOR: u32 = 5;
 
 /// What to ask, and on whose behalf.
 pub(crate) struct Call<'a> {
@@ -24,8 +31,29 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: HeaderMap,
     /// Sent to the URL's own origin only, never along with a redirect to another.
     pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) payload: Payload<'a>,
+    pub(crate) attempts: Attempts,
+}
+
+/// What a request carries.
+pub(crate) enum Payload<'a> {
+    /// Nothing; the length is stated all the same where a body is usual.
+    Nothing,
     /// A form; such calls are not redirected, since the form holds a secret.
-    pub(crate) form: Option<String>,
+    Form(String),
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// Bytes that another thread reads.
+    Part(Part<'a>),
+}
+
+/// Whether answers that ask for patience, and refused connections, are met with another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempts {
+    /// As often as the configuration says.
+    Several,
+    /// No: the caller knows better how to go on.
+    One,
 }
 
 impl<'a> Call<'a> {
@@ -37,7 +65,8 @@ impl<'a> Call<'a> {
             url,
             headers: HeaderMap::new(),
             authorization: None,
-            form: None,
+            payload: Payload::Nothing,
+            attempts: Attempts::Several,
         }
     }
 }
@@ -45,8 +74,19 @@ impl<'a> Call<'a> {
 /// HTTP clients, made when first needed.
 pub(crate) struct Transport {
     config: Arc<ClientConfig>,
-    /// By scheme and proxy; a handful.
-    clients: Mutex<BTreeMap<(String, Option<String>), reqwest::Client>>,
+    /// By scheme, direction and proxy; a handful.
+    clients: Mutex<BTreeMap<ClientKey, reqwest::Client>>,
+}
+
+/// What tells one HTTP client from another: scheme, direction, proxy.
+type ClientKey = (String, Direction, Option<String>);
+
+/// Which way most of the bytes go.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Direction {
+    Asking,
+    /// Has no time limit of its own, which would run while a long body is still being sent.
+    Sending,
 }
 
 impl Transport {
@@ -74,7 +114,7 @@ impl Transport {
                 Err(Error::Unreachable { .. }) => (policy.connect_attempts, None),
                 _ => return outcome,
             };
-            if failures >= limit {
+            if failures >= limit || call.attempts == Attempts::One {
                 return outcome;
             }
             let pause = policy.pause(failures, asked);
@@ -90,7 +130,7 @@ impl Transport {
             call.endpoint.check(&self.config, &url)?;
             let response = self.exchange(call, &url).await?;
             match redirect(&response, &url)? {
-                Some(next) if call.form.is_none() => url = next,
+                Some(next) if !matches!(call.payload, Payload::Form(_)) => url = next,
                 _ => return Ok(response),
             }
         }
@@ -102,7 +142,11 @@ impl Transport {
     }
 
     async fn exchange(&self, call: &Call<'_>, url: &Url) -> Result<Response> {
-        let client = self.client(url)?;
+        let direction = match call.payload {
+            Payload::Part(_) => Direction::Sending,
+            _ => Direction::Asking,
+        };
+        let client = self.client(url, direction)?;
         let mut request = client.request(call.method.clone(), url.clone());
         request = request.headers(call.headers.clone());
         // To the storage behind a registry the header would be a leak, and often an error besides.
@@ -113,18 +157,58 @@ impl Transport {
         {
             request = request.header(AUTHORIZATION, value);
         }
-        if let Some(form) = &call.form {
-            request = request
-                .header(
-                    reqwest::header::CONTENT_TYPE,
-                    "application/x-www-form-urlencoded",
-                )
-                .body(form.clone());
+        let failed = |error| self.no_connection(url, error);
+        match &call.payload {
+            Payload::Nothing if call.method == Method::GET || call.method == Method::HEAD => {
+                request.send().await.map_err(failed)
+            }
+            Payload::Nothing => {
+                let request = request.header(CONTENT_LENGTH, 0);
+                request.send().await.map_err(failed)
+            }
+            Payload::Form(form) => {
+                let request = request
+                    .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                    .body(form.clone());
+                request.send().await.map_err(failed)
+            }
+            Payload::Bytes(bytes) => request.body(bytes.clone()).send().await.map_err(failed),
+            Payload::Part(part) => {
+                let (body, watch) = part.open();
+                let request = request.header(CONTENT_LENGTH, part.length).body(body);
+                self.watched(request, &watch, url).await
+            }
         }
-        request
-            .send()
-            .await
-            .map_err(|error| self.no_connection(url, error))
+    }
+
+    /// Sends a body of any length; gives up when nothing moves any more.
+    async fn watched(
+        &self,
+        request: reqwest::RequestBuilder,
+        watch: &Watch,
+        url: &Url,
+    ) -> Result<Response> {
+        let mut sending = std::pin::pin!(request.send());
+        let mut seen = watch.taken();
+        loop {
+            let limit = match watch.is_complete() {
+                true => self.config.read_timeout.saturating_mul(ANSWER_FACTOR),
+                false => self.config.read_timeout,
+            };
+            tokio::select! {
+                outcome = &mut sending => return outcome.map_err(|error| self.no_connection(url, error)),
+                () = tokio::time::sleep(limit) => {
+                    let taken = watch.taken();
+                    if taken == seen {
+                        return Err(Error::Unreachable {
+                            host: authority(url),
+                            source: format!("it took nothing for {} seconds", limit.as_secs()).into(),
+                        });
+                    }
+                    seen = taken;
+                }
+            }
+        }
     }
 
     /// One request without anything of a registry.
@@ -133,20 +217,22 @@ impl Transport {
         (method, headers): (Method, HeaderMap),
         url: &Url,
     ) -> Result<Response> {
-        let request = self.client(url)?.request(method, url.clone());
+        let client = self.client(url, Direction::Asking)?;
+        let request = client.request(method, url.clone());
         let sent = request.headers(headers).send().await;
         sent.map_err(|error| self.no_connection(url, error))
     }
 
-    fn client(&self, url: &Url) -> Result<reqwest::Client> {
-        let key = (url.scheme().to_owned(), self.config.proxy.of_url(url));
+    fn client(&self, url: &Url, direction: Direction) -> Result<reqwest::Client> {
+        let proxy = self.config.proxy.of_url(url);
+        let key = (url.scheme().to_owned(), direction, proxy);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let (scheme, address) = (key.0.as_str(), key.1.as_deref());
+        let (scheme, address) = (key.0.as_str(), key.2.as_deref());
         let proxy = address.map(|address| proxy_at(address, scheme));
-        let built = self.build((scheme, address), proxy.transpose()?);
+        let built = self.build((scheme, address), direction, proxy.transpose()?);
         let built = built.map_err(|source| Error::Setup {
             reason: "TLS roots or certificates",
             source: Box::new(source),
@@ -172,6 +258,7 @@ impl Transport {
     fn build(
         &self,
         (scheme, address): (&str, Option<&str>),
+        direction: Direction,
         proxy: Option<Proxy>,
     ) -> reqwest::Result<reqwest::Client> {
         let is_secure_proxy = address.is_some_and(|address| address.starts_with("https:"));
@@ -186,8 +273,10 @@ impl Transport {
             // Attempts are counted here, and the environment is not ours to read.
             .retry(reqwest::retry::never())
             .no_proxy()
-            .connect_timeout(config.connect_timeout)
-            .read_timeout(config.read_timeout);
+            .connect_timeout(config.connect_timeout);
+        if direction == Direction::Asking {
+            builder = builder.read_timeout(config.read_timeout);
+        }
         // A machine without a trust store can still speak plain HTTP.
         builder = match scheme {
             "https" => builder

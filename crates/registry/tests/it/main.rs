@@ -1,10 +1,13 @@
-//! Pulling from a registry that misbehaves on demand.
+//! Pulling from and pushing to a registry that misbehaves on demand.
 
 #![cfg(test)]
 
 mod auth;
 mod fetch;
+mod push;
+mod push_faults;
 mod resolve;
 mod serve;
 mod server;
 mod tls;
+mod uploads;

@@ -13,6 +13,8 @@ use rbuild_oci::{Descriptor, Digest, Index, Manifest, Platform, Reference};
 use rbuild_registry::{Client, ClientConfig, RetryPolicy};
 use tokio::sync::Barrier;
 
+use crate::uploads::{self, Uploads};
+
 /// What the registry does instead of the right thing, once, to a path that contains a text.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -83,13 +85,14 @@ pub struct State {
     pub barrier: Option<Arc<Barrier>>,
     in_flight: usize,
     pub most_in_flight: usize,
+    pub uploads: Uploads,
 }
 
 /// A running registry; stops with the value.
 pub struct Server {
     state: Arc<Mutex<State>>,
     port: u16,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Server {
@@ -103,18 +106,17 @@ impl Server {
             token: "token-1".into(),
             ..State::default()
         }));
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-            .unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let shared = state.clone();
-        let app = Router::new().fallback(move |request| handle(shared.clone(), request));
-        runtime.spawn(async move { axum::serve(listener, app).await });
+        let port = listen(&runtime, &state);
         Self {
             state,
             port,
-            _runtime: runtime,
+            runtime,
         }
+    }
+
+    /// A further address of the same registry: another origin.
+    pub fn listen_elsewhere(&self) -> String {
+        format!("127.0.0.1:{}", listen(&self.runtime, &self.state))
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -197,6 +199,16 @@ impl Server {
     }
 }
 
+fn listen(runtime: &tokio::runtime::Runtime, state: &Arc<Mutex<State>>) -> u16 {
+    let bound = tokio::net::TcpListener::bind("127.0.0.1:0");
+    let listener = runtime.block_on(bound).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let shared = state.clone();
+    let app = Router::new().fallback(move |request| handle(shared.clone(), request));
+    runtime.spawn(async move { axum::serve(listener, app).await });
+    port
+}
+
 /// Settings with pauses that tests can afford.
 pub fn config() -> ClientConfig {
     let retry = RetryPolicy {
@@ -217,6 +229,16 @@ pub fn client() -> Client {
 
 async fn handle(state: Arc<Mutex<State>>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    if uploads::takes(&parts) {
+        let host = parts.headers["host"].to_str().unwrap().to_owned();
+        let mut response = uploads::handle(state, parts, body).await;
+        // Absolute addresses name the host that was asked.
+        if let Some(location) = response.headers_mut().get_mut("location") {
+            let text = location.to_str().unwrap().replace("{host}", &host);
+            *location = text.parse().unwrap();
+        }
+        return response;
+    }
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let seen = Seen {
         method: parts.method,
@@ -269,7 +291,7 @@ async fn handle(state: Arc<Mutex<State>>, request: Request<Body>) -> Response<Bo
     }
 }
 
-fn reply(status: u16, body: &str) -> Response<Body> {
+pub fn reply(status: u16, body: &str) -> Response<Body> {
     let status = StatusCode::from_u16(status).unwrap();
     Response::builder()
         .status(status)
@@ -277,7 +299,7 @@ fn reply(status: u16, body: &str) -> Response<Body> {
         .unwrap()
 }
 
-fn refused(state: &State, seen: &Seen) -> Option<Response<Body>> {
+pub fn refused(state: &State, seen: &Seen) -> Option<Response<Body>> {
     let host: Uri = format!("http://{}/token", seen.header("host").unwrap())
         .parse()
         .unwrap();
