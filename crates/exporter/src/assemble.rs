@@ -59,7 +59,8 @@ pub struct AssembledImage {
     pub config: Document,
     /// Its manifest.
     pub manifest: Document,
-    /// The layers as the manifest lists them, base first; all in the store.
+    /// The layers as the manifest lists them, base first, in the order of the image's own; in the store,
+    /// but for those of [`assemble_named`] that were pulled.
     pub layers: Vec<Descriptor>,
 }
 
@@ -105,12 +106,42 @@ pub fn assemble(
     options: &ImageOptions,
     cx: &Context<'_>,
 ) -> Result<Assembled> {
+    assemble_with(images, options, LayerBytes::Here, cx)
+}
+
+/// As [`assemble`], but layers that stay as they were pulled are only named: their bytes may still be
+/// where they came from.
+///
+/// For a push: the registry may have them, or take them over from another of its repositories.
+pub fn assemble_named(
+    images: &[ImageToExport],
+    options: &ImageOptions,
+    cx: &Context<'_>,
+) -> Result<Assembled> {
+    assemble_with(images, options, LayerBytes::Anywhere, cx)
+}
+
+/// Where the bytes of layers have to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LayerBytes {
+    /// In the store.
+    Here,
+    /// In the store, or where they were pulled from.
+    Anywhere,
+}
+
+fn assemble_with(
+    images: &[ImageToExport],
+    options: &ImageOptions,
+    bytes: LayerBytes,
+    cx: &Context<'_>,
+) -> Result<Assembled> {
     check_annotations(images, options)?;
     let options = with_working_family(options);
     let exporting = Meter::new(cx.sink, cx.vertex, "exporting layers", None);
     let layers = images
         .iter()
-        .map(|image| layers_of(image, &options, cx))
+        .map(|image| layers_of(image, (&options, bytes), cx))
         .collect::<Result<Vec<_>>>()?;
     exporting.finish();
     let images = images
@@ -191,7 +222,7 @@ fn with_working_family(options: &ImageOptions) -> ImageOptions {
 /// same pool: its threads would all wait for blocks that nobody is left to compress.
 fn layers_of(
     image: &ImageToExport,
-    options: &ImageOptions,
+    (options, bytes): (&ImageOptions, LayerBytes),
     cx: &Context<'_>,
 ) -> Result<Vec<Descriptor>> {
     let config = parse_config(&image.config)?;
@@ -209,7 +240,7 @@ fn layers_of(
         .enumerate()
         .map(|(position, (layer, diff_id))| {
             cx.cancel.check()?;
-            let descriptor = layer_blob(layer, options, cx)?;
+            let descriptor = layer_blob(layer, (options, bytes), cx)?;
             let found = cx.layers.diff_id(layer, cx.cancel)?;
             if found != *diff_id {
                 return Err(Error::LayerContent {
@@ -223,18 +254,25 @@ fn layers_of(
         .collect()
 }
 
-fn layer_blob(layer: &LayerId, options: &ImageOptions, cx: &Context<'_>) -> Result<Descriptor> {
+fn layer_blob(
+    layer: &LayerId,
+    (options, bytes): (&ImageOptions, LayerBytes),
+    cx: &Context<'_>,
+) -> Result<Descriptor> {
     let compression = options.layer_compression();
-    let came_as = cx
-        .layers
-        .original(layer)?
-        .map(|original| MediaType::of(&original.descriptor.media_type));
+    let original = cx.layers.original(layer)?;
+    let came_as = original.as_ref().map(|original| original.descriptor.kind());
     // What came as a plain tar was not compressed by anybody's choice: archives of `docker save` are so.
     let came_plain = came_as == Some(MediaType::Layer(Format::None));
-    Ok(match options.force_compression || came_plain {
-        true => cx.layers.recompressed(layer, compression, cx.cancel)?,
-        false => cx.layers.compressed(layer, compression, cx.cancel)?,
-    })
+    let is_changed = options.force_compression || came_plain;
+    let fits = came_as.and_then(|kind| kind.compression()) == Some(compression.format());
+    match original {
+        Some(original) if bytes == LayerBytes::Anywhere && (fits || !is_changed) => {
+            Ok(original.descriptor)
+        }
+        _ if is_changed => Ok(cx.layers.recompressed(layer, compression, cx.cancel)?),
+        _ => Ok(cx.layers.compressed(layer, compression, cx.cancel)?),
+    }
 }
 
 /// Returns a layer's descriptor with the media type of the family and nothing that is not its own.

@@ -8,7 +8,7 @@
 //! In: [`import`] reads such layouts and archives, and plain root file systems, and registers their
 //! layers. What is read there is not trusted.
 //!
-//! Pushing lives above, over [`assemble`].
+//! Pushing lives above, over [`assemble_named`].
 
 mod archive;
 mod assemble;
@@ -27,12 +27,13 @@ mod spec;
 mod tar_header;
 mod walk;
 
-pub use assemble::{Assembled, AssembledImage, Document, ImageToExport, assemble};
+pub use assemble::{Assembled, AssembledImage, Document, ImageToExport, assemble, assemble_named};
 pub use context::Context;
 pub use error::{Error, Result};
 pub use export::{Exported, export, write_archive};
 pub use import::{Choice, ImportedImage, Layout, LayoutFetch, ResolvedImage, Source, import};
 pub use place::check_file_place;
 pub use spec::{
-    Annotation, AnnotationPlace, Dest, Export, ExportSpec, Family, ImageOptions, ImageOutput, Stale,
+    Annotation, AnnotationPlace, Dangling, Dest, Export, ExportSpec, Family, ImageOptions,
+    ImageOutput, Keep, Stale,
 };

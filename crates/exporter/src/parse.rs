@@ -7,7 +7,8 @@ use rbuild_layer::Compression;
 use rbuild_oci::{Platform, Reference};
 
 use crate::spec::{
-    Annotation, AnnotationPlace, Dest, Export, ExportSpec, Family, ImageOptions, ImageOutput, Stale,
+    Annotation, AnnotationPlace, Dangling, Dest, Export, ExportSpec, Family, ImageOptions,
+    ImageOutput, Keep, Stale,
 };
 use crate::{Error, Result};
 
@@ -117,7 +118,24 @@ fn export_of(kind: &str, attrs: &mut Attrs) -> Result<Export> {
 }
 
 fn image_output(registry: bool, attrs: &mut Attrs) -> Result<ImageOutput> {
+    // Names in the store have no digest, and it unpacks what is needed when it is needed.
+    for key in ["name-canonical", "unpack"] {
+        attrs.flag(key)?;
+    }
+    let keep = match attrs.flag("store")? {
+        Some(false) => Keep::Dropped,
+        _ => Keep::Kept,
+    };
+    let only_alone = attrs.flag("danging-name-empty-only")?.unwrap_or(false);
+    let prefix = attrs.take("dangling-name-prefix");
+    let prefix = prefix.filter(|prefix| !prefix.is_empty());
+    let repository = prefix.map(|prefix| parse_name(&prefix)).transpose()?;
     Ok(ImageOutput {
+        keep,
+        dangling: repository.map(|repository| Dangling {
+            repository,
+            only_alone,
+        }),
         push: attrs.flag("push")?.unwrap_or(registry),
         push_by_digest: attrs.flag("push-by-digest")?.unwrap_or(false),
         insecure: attrs.flag("registry.insecure")?.unwrap_or(false),
@@ -163,12 +181,12 @@ fn parse_names(text: &str) -> Result<Vec<Reference>> {
         .split(',')
         .map(str::trim)
         .filter(|name| !name.is_empty());
-    names
-        .map(|name| {
-            Reference::parse(name)
-                .map_err(|error| Error::output(format!("failed to parse {name}: {error}")))
-        })
-        .collect()
+    names.map(parse_name).collect()
+}
+
+fn parse_name(name: &str) -> Result<Reference> {
+    Reference::parse(name)
+        .map_err(|error| Error::output(format!("failed to parse {name}: {error}")))
 }
 
 fn parse_level(text: &str) -> Result<u32> {

@@ -77,6 +77,29 @@ pub struct ImageOutput {
     pub push_by_digest: bool,
     /// Whether the registry may be spoken to without TLS.
     pub insecure: bool,
+    /// Whether the store keeps it.
+    pub keep: Keep,
+    /// A repository in which it is named by its digest.
+    pub dangling: Option<Dangling>,
+}
+
+/// Whether the store keeps an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// It does.
+    #[default]
+    Kept,
+    /// `store=false`: only its layers, as the cache that they are.
+    Dropped,
+}
+
+/// A name made of a repository and the image's digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dangling {
+    /// The repository; its tag does not matter.
+    pub repository: Reference,
+    /// Whether it is used only where there is no other name.
+    pub only_alone: bool,
 }
 
 /// Where a file goes.

@@ -205,11 +205,36 @@ fn annotations_name_place_and_platform() {
 
 #[test]
 fn unknown_attributes_are_handed_on() {
-    let spec = parse("type=image,unpack=true,name=a");
+    let spec = parse("type=image,buildinfo=true,name=a");
     assert_eq!(
         spec.other,
-        BTreeMap::from([("unpack".to_owned(), "true".to_owned())])
+        BTreeMap::from([("buildinfo".to_owned(), "true".to_owned())])
     );
+}
+
+#[test]
+fn attributes_of_a_pushed_image() {
+    let text = "type=image,push=true,push-by-digest=true,registry.insecure=true,store=false,\
+                unpack=true,name-canonical=true,dangling-name-prefix=h.io/a,danging-name-empty-only=true";
+    let spec = parse(text);
+    let expected = ImageOutput {
+        push: true,
+        push_by_digest: true,
+        insecure: true,
+        keep: Keep::Dropped,
+        dangling: Some(Dangling {
+            repository: Reference::parse("h.io/a").unwrap(),
+            only_alone: true,
+        }),
+    };
+    assert_eq!(spec.export, Export::Image(expected));
+    assert!(spec.other.is_empty());
+    refuse(
+        "type=image,unpack=x",
+        "non-bool value x specified for unpack",
+    );
+    let wrong = "failed to parse A: invalid image reference \"A\": the repository name \"A\" must be lower case";
+    refuse("type=image,dangling-name-prefix=A", wrong);
 }
 
 #[test]

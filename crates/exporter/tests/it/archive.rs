@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use rbuild_exporter::{Choice, Error, Source, assemble, export, import};
-use rbuild_oci::{Descriptor, Digest, Index, Manifest, MediaType, Platform, media_type};
+use rbuild_exporter::{Choice, Error, Source, assemble, assemble_named, export, import};
+use rbuild_layer::PulledLayer;
+use rbuild_oci::{Descriptor, DiffId, Digest, Index, Manifest, MediaType, Platform, media_type};
 
 use crate::bench::{Bench, read_tar};
 
@@ -134,6 +135,32 @@ fn what_came_compressed_leaves_as_it_came_unless_forced() {
         types("type=oci,force-compression=true"),
         [media_type::OCI_LAYER_GZIP; 2]
     );
+}
+
+#[test]
+fn pulled_layers_can_be_named_without_their_bytes() {
+    let bench = Bench::new();
+    let mut image = bench.image();
+    let far = Descriptor::of(media_type::DOCKER_LAYER_GZIP, b"far away");
+    let pulled = PulledLayer {
+        parent: None,
+        diff_id: DiffId(Digest::sha256_of(b"its tar")),
+        descriptor: far.clone(),
+        origin: "example.com/base".to_owned(),
+    };
+    image.layers[0] = bench.layers.pulled(&pulled, &bench.cancel).unwrap();
+    let image = bench.image_of(image.layers);
+    let images = std::slice::from_ref(&image);
+    let named = |output: &str| assemble_named(images, &bench.spec(output).image, &bench.cx());
+    let assembled = named("type=registry").unwrap();
+    let listed = &assembled.images[0].layers;
+    let oci = Descriptor::new(media_type::OCI_LAYER_GZIP, far.digest.clone(), far.size);
+    assert_eq!(listed[0], oci);
+    assert!(!bench.store.has_blob(&far.digest) && bench.store.has_blob(&listed[1].digest));
+    named("type=registry,force-compression=true").unwrap();
+    // Another format, or an archive, needs them.
+    named("type=registry,force-compression=true,compression=zstd").unwrap_err();
+    assemble(images, &bench.spec("type=oci").image, &bench.cx()).unwrap_err();
 }
 
 #[test]
