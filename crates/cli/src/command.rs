@@ -4,6 +4,7 @@ mod build;
 mod call;
 mod debug;
 mod history;
+mod hosts;
 mod images;
 mod import;
 mod inspect;
@@ -101,6 +102,8 @@ fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
     let mut config = EngineConfig::new(root_dir(root)?);
     config.docker_config = docker_config();
     config.proxy = proxy::of_network();
+    config.host_files = hosts::host_files();
+    config.insecure_registries = hosts::insecure_registries();
     config.git.path = std::env::var_os("PATH");
     config.git.known_hosts = directory("HOME")
         .map(|home| home.join(".ssh/known_hosts"))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rbuild_registry::ProxyConfig;
+use rbuild_registry::{HostFiles, ProxyConfig};
 use rbuild_source::{GitConfig, RemoteLimits};
 
 /// How an engine is set up.
@@ -15,8 +15,11 @@ pub struct EngineConfig {
     /// Binary that is started as the nursery: one whose `main` begins with
     /// [`nursery_main`](crate::nursery_main). `None` is the running binary itself.
     pub helper: Option<PathBuf>,
-    /// Registries that may be spoken to without TLS, as `host[:port]`; loopback ones always may.
+    /// Registries that need not prove who they are, or need not speak TLS at all, as `host[:port]`;
+    /// loopback ones always may do without TLS.
     pub insecure_registries: Vec<String>,
+    /// Where the machine keeps its settings for registries.
+    pub host_files: HostFiles,
     /// What is taken from the network at most.
     pub limits: RemoteLimits,
     /// How `git` is started.
@@ -33,6 +36,7 @@ impl EngineConfig {
             docker_config: None,
             helper: None,
             insecure_registries: Vec::new(),
+            host_files: HostFiles::default(),
             limits: RemoteLimits::default(),
             git: GitConfig::default(),
             proxy: ProxyConfig::default(),

@@ -297,6 +297,7 @@ pub enum Removal {
 fn client_config(config: &EngineConfig) -> Result<ClientConfig, CredentialError> {
     let mut client = ClientConfig {
         proxy: config.proxy.clone(),
+        host_files: config.host_files.clone(),
         ..ClientConfig::default()
     };
     if let Some(dir) = &config.docker_config {
@@ -309,7 +310,7 @@ fn client_config(config: &EngineConfig) -> Result<ClientConfig, CredentialError>
         client.hosts.insert(
             host.clone(),
             HostConfig {
-                scheme: Scheme::InsecureHttp,
+                scheme: Scheme::Insecure,
                 mirrors: Vec::new(),
             },
         );

@@ -74,7 +74,7 @@ pub use rbuild_exporter::{
 };
 pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutline};
 pub use rbuild_graph::{NetworkMode, Ulimit};
-pub use rbuild_registry::ProxyConfig;
+pub use rbuild_registry::{DockerFiles, HostFiles, PodmanFiles, ProxyConfig};
 pub use rbuild_source::{GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
 pub use request::{

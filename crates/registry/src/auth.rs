@@ -149,7 +149,7 @@ impl Authenticator {
     async fn look_up(&self, place: &Place<'_>) -> Result<Option<Credential>> {
         let source = self.credentials.clone();
         let host = place.endpoint.host.clone();
-        let repository = place.reference.path().to_owned();
+        let repository = place.repository().to_owned();
         let cancel: CancelToken = place.cancel.clone();
         // May run a program that waits for a person.
         let lookup =
@@ -167,7 +167,7 @@ impl Authenticator {
 
 /// What an accepted header is kept by.
 fn key(place: &Place<'_>) -> (String, Vec<String>) {
-    let scopes = place.access.scopes(place.reference.path());
+    let scopes = place.access.scopes(place.repository());
     (place.endpoint.host.clone(), scopes)
 }
 
@@ -189,7 +189,7 @@ fn grant<'a>(
     Ok(Grant {
         realm,
         service,
-        scopes: scopes(place.access, place.reference.path(), scope),
+        scopes: scopes(place.access, place.repository(), scope),
     })
 }
 

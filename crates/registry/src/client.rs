@@ -1,7 +1,8 @@
 //! The client: settings, runtime, and one authenticated request.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rbuild_oci::Reference;
 use rbuild_progress::CancelToken;
@@ -15,6 +16,7 @@ use crate::cancel::until;
 use crate::challenge::Challenge;
 use crate::config::ClientConfig;
 use crate::endpoint::Endpoint;
+use crate::places::LazyRules;
 use crate::transport::{Call, Transport};
 use crate::{Error, Result};
 
@@ -33,7 +35,10 @@ pub struct Client {
 pub(crate) struct Inner {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) transport: Transport,
+    pub(crate) rules: Arc<LazyRules>,
     auth: Authenticator,
+    /// Hosts found to answer without TLS only.
+    pub(crate) plain: Mutex<BTreeSet<String>>,
     /// Permits for blobs on their way.
     pub(crate) transfers: Semaphore,
 }
@@ -44,6 +49,13 @@ pub(crate) struct Place<'a> {
     pub(crate) reference: &'a Reference,
     pub(crate) access: Access<'a>,
     pub(crate) cancel: &'a CancelToken,
+}
+
+impl Place<'_> {
+    /// What the repository is called at this place.
+    pub(crate) fn repository(&self) -> &str {
+        &self.endpoint.repository
+    }
 }
 
 #[derive(Default)]
@@ -62,9 +74,12 @@ impl Client {
     /// Makes a client. Opens nothing and starts nothing.
     pub fn new(config: ClientConfig) -> Self {
         let config = Arc::new(config);
+        let rules = Arc::new(LazyRules::new(config.clone()));
         let inner = Inner {
-            transport: Transport::new(config.clone()),
+            transport: Transport::new(config.clone(), rules.clone()),
+            rules,
             auth: Authenticator::new(config.credentials.clone()),
+            plain: Mutex::default(),
             transfers: Semaphore::new(config.parallel.clamp(1, 64)),
             config,
         };
@@ -130,7 +145,7 @@ impl Inner {
     ) -> Result<Response> {
         let url = place
             .endpoint
-            .url(&format!("{}/{path}", place.reference.path()))?;
+            .url(&format!("{}/{path}", place.repository()))?;
         let call = Call {
             method,
             headers,

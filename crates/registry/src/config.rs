@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credential::{Anonymous, CredentialSource};
+use crate::hosts::HostFiles;
 use crate::proxy::ProxyConfig;
 
 /// All that a client must be told. [`ClientConfig::default`] pulls anonymously over HTTPS.
@@ -15,6 +16,8 @@ pub struct ClientConfig {
     pub credentials: Arc<dyn CredentialSource>,
     /// Settings by registry, keyed as in references: `docker.io`, `localhost:5000`.
     pub hosts: BTreeMap<String, HostConfig>,
+    /// Where the machine's own settings for registries are; `hosts` wins over what they say.
+    pub host_files: HostFiles,
     /// Certificates to trust beside the system's, each a PEM file's bytes.
     pub extra_roots: Vec<Vec<u8>>,
     /// Proxies.
@@ -36,6 +39,7 @@ impl Default for ClientConfig {
         Self {
             credentials: Arc::new(Anonymous),
             hosts: BTreeMap::new(),
+            host_files: HostFiles::default(),
             extra_roots: Vec::new(),
             proxy: ProxyConfig::default(),
             retry: RetryPolicy::default(),
@@ -74,6 +78,8 @@ pub enum Scheme {
     Auto,
     /// HTTPS even to loopback hosts.
     Https,
+    /// HTTPS without a proof of who answers, or else plain HTTP: the user vouches for the network.
+    Insecure,
     /// Plain HTTP: the user vouches for the network.
     InsecureHttp,
 }

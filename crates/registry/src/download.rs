@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use crate::auth::Access;
 use crate::cancel::until;
 use crate::client::{Inner, Place};
-use crate::endpoint::Endpoint;
 use crate::failure::{Subject, failure};
+use crate::hosts::Wanted;
 use crate::network::reason;
 use crate::{Error, Result};
 
@@ -23,6 +23,8 @@ pub(crate) struct Download {
     pub(crate) inner: Arc<Inner>,
     pub(crate) reference: Reference,
     pub(crate) descriptor: Descriptor,
+    /// Any place, or the registry itself after a mirror has brought something else.
+    pub(crate) wanted: Wanted,
     pub(crate) cancel: CancelToken,
     /// Set when a sibling has failed.
     pub(crate) stop: CancelToken,
@@ -57,25 +59,23 @@ impl Download {
     }
 
     async fn fetch_anywhere(&self) -> Result<()> {
-        let endpoints = Endpoint::all(&self.inner.config, self.reference.domain())?;
-        let last = endpoints.len().saturating_sub(1);
+        let endpoints = self.inner.endpoints(&self.reference, self.wanted).await?;
         let mut position = 0;
-        for (at, endpoint) in endpoints.iter().enumerate() {
+        let mut turns = self.inner.turns(&endpoints);
+        // The next place goes on where the one before ended: the digest covers both.
+        while let Some(endpoint) = turns.next() {
             let place = Place {
                 endpoint,
                 reference: &self.reference,
                 access: Access::Pull,
                 cancel: &self.cancel,
             };
-            match self.fetch_from(&place, &mut position).await {
-                // The next place goes on where this one ended: the digest covers both.
-                Err(error) if at < last && !error.is_cancelled() => {
-                    tracing::debug!(host = endpoint.host, %error, "mirror passed over");
-                }
-                outcome => return outcome,
+            let outcome = self.fetch_from(&place, &mut position).await;
+            if let Some(outcome) = turns.settle(endpoint, outcome) {
+                return outcome;
             }
         }
-        Ok(())
+        Err(turns.failure())
     }
 
     /// Sends what is left after `position`, resuming until it is complete or nothing moves.

@@ -1,62 +1,94 @@
-//! Where a registry is reached: API host, scheme, mirrors.
+//! Where a registry is reached: address of the API, and how it is spoken to.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use reqwest::Url;
+use reqwest::header::HeaderMap;
 
-use crate::config::{ClientConfig, Scheme};
+use crate::hosts::{Rules, Site, Speech, Tls};
 use crate::{Error, Result};
 
 /// A registry or mirror at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     /// The host as references and credentials name it.
     pub(crate) host: String,
+    /// What the repository is called there.
+    pub(crate) repository: String,
+    /// How TLS is spoken.
+    pub(crate) tls: Arc<Tls>,
+    /// Headers of every request to it.
+    pub(crate) headers: HeaderMap,
+    /// Whether the same host is asked with TLS before, and this only if that cannot be had.
+    pub(crate) standby: Standby,
+    /// Whether the next endpoint is the same host without TLS.
+    pub(crate) has_standby: bool,
     /// Address of the API, ending in a slash.
     base: Url,
+    namespace: Option<String>,
+}
+
+/// Whether an endpoint is asked only if the one before it cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standby {
+    /// No.
+    No,
+    /// Yes.
+    Yes,
 }
 
 impl Endpoint {
-    /// Makes the address of `host`. Errors: [`Error::Protocol`] if it is not an address.
-    pub(crate) fn new(config: &ClientConfig, host: &str) -> Result<Self> {
-        let api_host = match host {
+    /// The addresses of a place: one, or two if TLS may be left out.
+    ///
+    /// Errors: [`Error::Protocol`] if it is not an address.
+    pub(crate) fn of(site: &Site) -> Result<Vec<Self>> {
+        let make = |scheme, standby| Self::at(site, scheme, standby);
+        match site.speech {
+            Speech::Tls => Ok(vec![make("https", Standby::No)?]),
+            Speech::Plain => Ok(vec![make("http", Standby::No)?]),
+            Speech::Either => Ok(vec![
+                make("https", Standby::No)?,
+                make("http", Standby::Yes)?,
+            ]),
+        }
+    }
+
+    fn at(site: &Site, scheme: &str, standby: Standby) -> Result<Self> {
+        let api_host = match site.host.as_str() {
             // The name in references is that of a web site; the registry answers here.
             "docker.io" => "registry-1.docker.io",
             host => host,
         };
-        let scheme = match scheme(config, host) {
-            Scheme::InsecureHttp => "http",
-            Scheme::Auto if is_loopback(host_without_port(host)) => "http",
-            Scheme::Auto | Scheme::Https => "https",
-        };
-        let base = Url::parse(&format!("{scheme}://{api_host}/v2/")).map_err(|source| {
-            Error::Protocol {
-                host: host.to_owned(),
-                reason: format!("not an address: {source}"),
-            }
+        let base = Url::parse(&format!("{scheme}://{api_host}{}/", site.api));
+        let base = base.map_err(|source| Error::Protocol {
+            host: site.host.clone(),
+            reason: format!("not an address: {source}"),
         })?;
         Ok(Self {
-            host: host.to_owned(),
+            host: site.host.clone(),
+            repository: site.repository.clone(),
+            tls: Arc::clone(&site.tls),
+            headers: site.headers.clone(),
+            namespace: site.namespace.clone(),
+            standby,
+            has_standby: site.speech == Speech::Either && standby == Standby::No,
             base,
         })
     }
 
-    /// All places to ask for content of `domain`, mirrors first.
-    pub(crate) fn all(config: &ClientConfig, domain: &str) -> Result<Vec<Self>> {
-        let mirrors = config.hosts.get(domain).map(|host| host.mirrors.as_slice());
-        let names = mirrors.unwrap_or_default().iter().map(String::as_str);
-        names
-            .chain([domain])
-            .map(|host| Self::new(config, host))
-            .collect()
-    }
-
     /// Address of something in the API; `path` is made of checked names only.
     pub(crate) fn url(&self, path: &str) -> Result<Url> {
-        self.base.join(path).map_err(|source| Error::Protocol {
+        let url = self.base.join(path);
+        let mut url = url.map_err(|source| Error::Protocol {
             host: self.host.clone(),
             reason: format!("{path:?} is not an address: {source}"),
-        })
+        })?;
+        if let Some(namespace) = &self.namespace {
+            // So that one mirror can stand in for several registries (containerd, docs/hosts.md).
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        Ok(url)
     }
 
     /// Whether credentials of this registry may go to `url`: same scheme, host and port.
@@ -83,15 +115,15 @@ impl Endpoint {
     ///
     /// Allowed are hosts configured for it, and loopback hosts if this endpoint itself is spoken to
     /// in plain HTTP: a registry elsewhere has no business with our loopback.
-    pub(crate) fn check(&self, config: &ClientConfig, url: &Url) -> Result<()> {
+    pub(crate) fn check(&self, rules: &Rules, url: &Url) -> Result<()> {
         let host = authority(url);
         let allowed = match url.scheme() {
             "https" => true,
             "http" => {
                 let to_loopback = url.host_str().is_some_and(is_loopback);
                 self.is_origin_of(url)
-                    || scheme(config, &host) == Scheme::InsecureHttp
                     || (to_loopback && self.base.scheme() == "http")
+                    || rules.allows_plain(&host)
             }
             _ => false,
         };
@@ -103,27 +135,12 @@ impl Endpoint {
     }
 }
 
-fn scheme(config: &ClientConfig, host: &str) -> Scheme {
-    config
-        .hosts
-        .get(host)
-        .map(|settings| settings.scheme)
-        .unwrap_or_default()
-}
-
 /// Host and port of an address, as messages show them.
 pub(crate) fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     match url.port() {
         Some(port) => format!("{host}:{port}"),
         None => host.to_owned(),
-    }
-}
-
-fn host_without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, _)) if !host.ends_with(']') => name,
-        _ => host,
     }
 }
 
@@ -137,108 +154,4 @@ pub(crate) fn is_loopback(host: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::HostConfig;
-
-    fn base(config: &ClientConfig, host: &str) -> String {
-        Endpoint::new(config, host).unwrap().base.to_string()
-    }
-
-    #[test]
-    fn https_everywhere_but_on_loopback_and_where_configured() {
-        let mut config = ClientConfig::default();
-        for (host, wanted) in [
-            ("docker.io", "https://registry-1.docker.io/v2/"),
-            ("ghcr.io", "https://ghcr.io/v2/"),
-            ("example.com:5000", "https://example.com:5000/v2/"),
-            ("10.0.0.1:5000", "https://10.0.0.1:5000/v2/"),
-            ("localhost.example.com", "https://localhost.example.com/v2/"),
-            ("127.0.0.1.example.com", "https://127.0.0.1.example.com/v2/"),
-            ("localhost", "http://localhost/v2/"),
-            ("127.0.0.1:5000", "http://127.0.0.1:5000/v2/"),
-            ("127.1.2.3", "http://127.1.2.3/v2/"),
-            ("[::1]:5000", "http://[::1]:5000/v2/"),
-            ("[::1]", "http://[::1]/v2/"),
-        ] {
-            assert_eq!(base(&config, host), wanted);
-        }
-        let insecure = HostConfig {
-            scheme: Scheme::InsecureHttp,
-            mirrors: Vec::new(),
-        };
-        config.hosts.insert("10.0.0.1:5000".into(), insecure);
-        let secure = HostConfig {
-            scheme: Scheme::Https,
-            mirrors: Vec::new(),
-        };
-        config.hosts.insert("localhost:5000".into(), secure);
-        assert_eq!(base(&config, "10.0.0.1:5000"), "http://10.0.0.1:5000/v2/");
-        assert_eq!(base(&config, "10.0.0.1"), "https://10.0.0.1/v2/");
-        assert_eq!(
-            base(&config, "localhost:5000"),
-            "https://localhost:5000/v2/"
-        );
-    }
-
-    #[test]
-    fn plain_http_is_refused_off_loopback_and_from_afar() {
-        let mut config = ClientConfig::default();
-        let insecure = HostConfig {
-            scheme: Scheme::InsecureHttp,
-            mirrors: Vec::new(),
-        };
-        config.hosts.insert("lan:80".into(), insecure.clone());
-        config.hosts.insert("lan".into(), insecure);
-        let check = |host: &str, url: &str| {
-            let endpoint = Endpoint::new(&config, host).unwrap();
-            endpoint.check(&config, &Url::parse(url).unwrap()).is_ok()
-        };
-        assert!(check("ghcr.io", "https://elsewhere/x"));
-        assert!(!check("ghcr.io", "http://ghcr.io/x"));
-        assert!(!check("ghcr.io", "http://127.0.0.1/x"));
-        assert!(!check("127.0.0.1:1", "http://elsewhere/x"));
-        assert!(check("127.0.0.1:1", "http://127.0.0.1:2/x"));
-        assert!(check("ghcr.io", "http://lan/x"));
-        assert!(!check("ghcr.io", "file:///etc/passwd"));
-    }
-
-    #[test]
-    fn own_addresses_keep_their_scheme() {
-        let config = ClientConfig::default();
-        let check = |host: &str, url: &str, wanted: &str| {
-            let endpoint = Endpoint::new(&config, host).unwrap();
-            let url = endpoint.with_own_scheme(Url::parse(url).unwrap());
-            assert_eq!(url.as_str(), wanted);
-        };
-        check("ghcr.io", "http://ghcr.io/u?a=b", "https://ghcr.io/u?a=b");
-        check("ghcr.io", "http://ghcr.io:443/u", "https://ghcr.io/u");
-        check(
-            "ghcr.io:8443",
-            "http://ghcr.io:8443/u",
-            "https://ghcr.io:8443/u",
-        );
-        check("ghcr.io", "http://ghcr.io:80/u", "https://ghcr.io/u");
-        check("ghcr.io", "http://ghcr.io:8080/u", "http://ghcr.io:8080/u");
-        check("ghcr.io", "http://elsewhere/u", "http://elsewhere/u");
-        check(
-            "127.0.0.1:5",
-            "http://127.0.0.1:5/u",
-            "http://127.0.0.1:5/u",
-        );
-    }
-
-    #[test]
-    fn mirrors_come_first() {
-        let mut config = ClientConfig::default();
-        let mirrors = vec!["localhost:1".to_owned(), "mirror.example".to_owned()];
-        let settings = HostConfig {
-            scheme: Scheme::Auto,
-            mirrors,
-        };
-        config.hosts.insert("docker.io".into(), settings);
-        let all = Endpoint::all(&config, "docker.io").unwrap();
-        let hosts: Vec<&str> = all.iter().map(|endpoint| endpoint.host.as_str()).collect();
-        assert_eq!(hosts, ["localhost:1", "mirror.example", "docker.io"]);
-    }
-}
+mod tests;

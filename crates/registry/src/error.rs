@@ -1,5 +1,7 @@
 //! What can go wrong between us and a registry.
 
+use std::path::PathBuf;
+
 use rbuild_oci::{Digest, Platform};
 use rbuild_progress::Cancelled;
 
@@ -35,6 +37,22 @@ pub enum Error {
     PlainHttp {
         /// Host and port.
         host: String,
+    },
+    /// A file with settings for registries makes no sense.
+    #[error("registry settings in {}: {reason}", path.display())]
+    HostFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where in it.
+        reason: String,
+    },
+    /// Settings of this machine forbid to pull.
+    #[error("{name} is blocked by {}", path.display())]
+    Blocked {
+        /// Registry and repository.
+        name: String,
+        /// The file that says so.
+        path: PathBuf,
     },
     /// The registry wants a login that we lack, or refuses the one that we have.
     #[error("pull access denied for {name}: the repository does not exist or may require authorization{}", said(.message))]

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::Client;
 use crate::download::Download;
+use crate::hosts::Wanted;
 use crate::parallel::each;
 use crate::{Error, Result};
 
@@ -55,7 +56,7 @@ impl Client {
         descriptor: &Descriptor,
         cx: &FetchContext<'_>,
     ) -> Result<()> {
-        self.fetch(reference, descriptor, cx, cx.cancel)
+        self.fetch((reference, descriptor), cx, cx.cancel)
     }
 
     /// Brings several blobs into the store, as many at once as the configuration allows.
@@ -69,7 +70,7 @@ impl Client {
     ) -> Result<()> {
         let parallel = self.inner.config.parallel;
         each(descriptors, parallel, |one, stop| {
-            self.fetch(reference, one, cx, stop)
+            self.fetch((reference, one), cx, stop)
         })?;
         Ok(())
     }
@@ -91,8 +92,22 @@ impl Client {
                 limit: CONFIG_LIMIT,
             });
         }
+        match self.config_from((reference, descriptor), Wanted::Digest, cancel) {
+            Err(Error::WrongDigest { .. }) if self.has_mirrors(reference, cancel) => {
+                self.config_from((reference, descriptor), Wanted::Registry, cancel)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn config_from(
+        &self,
+        (reference, descriptor): (&Reference, &Descriptor),
+        wanted: Wanted,
+        cancel: &CancelToken,
+    ) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let download = self.download(reference, descriptor, cancel, cancel);
+        let download = self.download((reference, descriptor), wanted, cancel, cancel);
         self.receive(download, |piece| {
             bytes.extend_from_slice(piece);
             Ok(())
@@ -106,29 +121,48 @@ impl Client {
 
     fn fetch(
         &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
+        what: (&Reference, &Descriptor),
         cx: &FetchContext<'_>,
         stop: &CancelToken,
     ) -> Result<()> {
-        let digest = &descriptor.digest;
-        let refused = |source| Error::Store {
-            digest: digest.clone(),
-            source,
-        };
+        let digest = &what.1.digest;
         if cx.store.has_blob(digest) {
             return Ok(());
         }
         let _lock = cx
             .store
             .work_lock(&format!("fetch-{}", digest.hex()), cx.cancel)
-            .map_err(refused)?;
+            .map_err(|source| refused(digest, source))?;
         if cx.store.has_blob(digest) {
             return Ok(());
         }
+        match self.fetch_from(what, Wanted::Digest, (cx, stop)) {
+            // What a mirror brings is not the registry's fault, nor the user's.
+            Err(Error::WrongDigest { .. }) if self.has_mirrors(what.0, cx.cancel) => {
+                tracing::debug!(%digest, "a mirror brought something else");
+                self.fetch_from(what, Wanted::Registry, (cx, stop))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether more than the registry itself may be asked for a blob.
+    fn has_mirrors(&self, reference: &Reference, cancel: &CancelToken) -> bool {
+        let endpoints = self.inner.endpoints(reference, Wanted::Digest);
+        let found = self.wait(cancel, endpoints);
+        found.is_ok_and(|all| all.iter().any(|one| one.host != all[all.len() - 1].host))
+    }
+
+    fn fetch_from(
+        &self,
+        (reference, descriptor): (&Reference, &Descriptor),
+        wanted: Wanted,
+        (cx, stop): (&FetchContext<'_>, &CancelToken),
+    ) -> Result<()> {
+        let digest = &descriptor.digest;
         let meter = Meter::new(cx.sink, cx.vertex, digest.as_str(), Some(descriptor.size));
-        let mut ingest = cx.store.ingest().map_err(refused)?;
-        let download = self.download(reference, descriptor, cx.cancel, stop);
+        let mut ingest = cx.store.ingest().map_err(|e| refused(digest, e))?;
+        let download = self.download((reference, descriptor), wanted, cx.cancel, stop);
         self.receive(download, |piece| {
             ingest.write_all(piece).map_err(|source| Error::Write {
                 digest: digest.clone(),
@@ -142,15 +176,15 @@ impl Client {
             Err(rbuild_store::Error::DigestMismatch { expected, found }) => {
                 Err(wrong_digest(reference, &expected, found))
             }
-            Err(source) => Err(refused(source)),
+            Err(source) => Err(refused(digest, source)),
         }
     }
 
     /// Describes a download, and gives the end that its pieces come out of.
     fn download(
         &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
+        (reference, descriptor): (&Reference, &Descriptor),
+        wanted: Wanted,
         cancel: &CancelToken,
         stop: &CancelToken,
     ) -> (Download, mpsc::Receiver<Result<bytes::Bytes>>) {
@@ -159,6 +193,7 @@ impl Client {
             inner: self.inner.clone(),
             reference: reference.clone(),
             descriptor: descriptor.clone(),
+            wanted,
             cancel: cancel.clone(),
             stop: stop.clone(),
             pieces,
@@ -197,6 +232,13 @@ impl Client {
             found,
             source: None,
         })
+    }
+}
+
+fn refused(digest: &Digest, source: rbuild_store::Error) -> Error {
+    Error::Store {
+        digest: digest.clone(),
+        source,
     }
 }
 

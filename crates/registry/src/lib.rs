@@ -4,7 +4,7 @@
 //! with the TLS stack, by the first request and not before. Nothing is believed before its digest
 //! has been checked, nothing is read without a size limit, and credentials go to the registry they
 //! belong to (and the token service it names) and nowhere else. Plain HTTP is spoken to registries on loopback hosts
-//! and to those that the configuration names, to no others. Files behind plain URLs ([`WebRequest`]) go the same way.
+//! and to those that the configuration names, to no others; what counts as configuration is in [`HostFiles`]. Files behind plain URLs ([`WebRequest`]) go the same way.
 //!
 //! The other side of the protocol is here too, for one case: a [`LoopbackRegistry`] gives one image of the
 //! store to the container engines of this machine.
@@ -27,9 +27,11 @@ mod endpoint;
 mod error;
 mod failure;
 mod fetch;
+mod hosts;
 mod network;
 mod outgoing;
 mod parallel;
+mod places;
 mod proxy;
 mod push;
 mod resolve;
@@ -45,6 +47,7 @@ pub use credential::{Anonymous, Credential, CredentialError, CredentialSource};
 pub use docker_config::DockerConfig;
 pub use error::{Error, Result};
 pub use fetch::FetchContext;
+pub use hosts::{DockerFiles, HostFiles, PodmanFiles};
 pub use proxy::ProxyConfig;
 pub use push::{InStore, PushBlob, PushContext, Pushed, Supply};
 pub use resolve::{PlatformManifest, Resolved};

@@ -13,8 +13,8 @@ use crate::auth::Access;
 use crate::body::{BodyError, read_limited};
 use crate::client::{Client, Inner, Place};
 use crate::document;
-use crate::endpoint::Endpoint;
 use crate::failure::{Subject, failure};
+use crate::hosts::Wanted;
 use crate::network::reason;
 use crate::{Error, Result};
 
@@ -158,28 +158,25 @@ impl Inner {
         cancel: &CancelToken,
         work: impl AsyncFn(Place<'_>) -> Result<T>,
     ) -> Result<T> {
-        let endpoints = Endpoint::all(&self.config, reference.domain())?;
-        let last = endpoints.len().saturating_sub(1);
-        for (at, endpoint) in endpoints.iter().enumerate() {
-            match work(Place {
+        let wanted = match reference.digest() {
+            Some(_) => Wanted::Digest,
+            None => Wanted::Tag,
+        };
+        let endpoints = self.endpoints(reference, wanted).await?;
+        let mut turns = self.turns(&endpoints);
+        while let Some(endpoint) = turns.next() {
+            let outcome = work(Place {
                 endpoint,
                 reference,
                 access: Access::Pull,
                 cancel,
             })
-            .await
-            {
-                Err(error) if at < last && !error.is_cancelled() => {
-                    tracing::debug!(host = endpoint.host, %error, "mirror passed over");
-                }
-                outcome => return outcome,
+            .await;
+            if let Some(outcome) = turns.settle(endpoint, outcome) {
+                return outcome;
             }
         }
-        let reason = "no place to ask".to_owned();
-        Err(Error::Protocol {
-            host: reference.domain().to_owned(),
-            reason,
-        })
+        Err(turns.failure())
     }
 
     /// The descriptor from a HEAD answer, if it holds one.

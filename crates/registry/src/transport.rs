@@ -8,12 +8,14 @@ use bytes::Bytes;
 use reqwest::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
 };
-use reqwest::{Certificate, Method, Proxy, Response, StatusCode, Url};
+use reqwest::{Certificate, Identity, Method, Proxy, Response, StatusCode, Url};
 
 use crate::config::ClientConfig;
 use crate::endpoint::{Endpoint, authority};
+use crate::hosts::{Tls, Verify};
 use crate::network::{inner, reason};
 use crate::outgoing::{Part, Watch};
+use crate::places::LazyRules;
 use crate::retry::{asks_for_patience, retry_after};
 use crate::{Error, Result, without_credentials};
 
@@ -74,12 +76,13 @@ impl<'a> Call<'a> {
 /// HTTP clients, made when first needed.
 pub(crate) struct Transport {
     config: Arc<ClientConfig>,
-    /// By scheme, direction and proxy; a handful.
+    rules: Arc<LazyRules>,
+    /// By scheme, direction, proxy and way of speaking TLS; a handful.
     clients: Mutex<BTreeMap<ClientKey, reqwest::Client>>,
 }
 
-/// What tells one HTTP client from another: scheme, direction, proxy.
-type ClientKey = (String, Direction, Option<String>);
+/// What tells one HTTP client from another: scheme, direction, proxy, TLS.
+type ClientKey = (String, Direction, Option<String>, Tls);
 
 /// Which way most of the bytes go.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,9 +93,10 @@ enum Direction {
 }
 
 impl Transport {
-    pub(crate) fn new(config: Arc<ClientConfig>) -> Self {
+    pub(crate) fn new(config: Arc<ClientConfig>, rules: Arc<LazyRules>) -> Self {
         Self {
             config,
+            rules,
             clients: Mutex::default(),
         }
     }
@@ -127,7 +131,7 @@ impl Transport {
     async fn follow(&self, call: &Call<'_>) -> Result<Response> {
         let mut url = call.url.clone();
         for _ in 0..=REDIRECTS {
-            call.endpoint.check(&self.config, &url)?;
+            call.endpoint.check(self.rules.get()?, &url)?;
             let response = self.exchange(call, &url).await?;
             match redirect(&response, &url)? {
                 Some(next) if !matches!(call.payload, Payload::Form(_)) => url = next,
@@ -146,9 +150,16 @@ impl Transport {
             Payload::Part(_) => Direction::Sending,
             _ => Direction::Asking,
         };
-        let client = self.client(url, direction)?;
+        let client = self.client(url, direction, &self.tls(call, url)?)?;
         let mut request = client.request(call.method.clone(), url.clone());
         request = request.headers(call.headers.clone());
+        if call.endpoint.is_origin_of(url) {
+            let mut headers = call.endpoint.headers.clone();
+            if call.authorization.is_some() {
+                headers.remove(AUTHORIZATION);
+            }
+            request = request.headers(headers);
+        }
         // To the storage behind a registry the header would be a leak, and often an error besides.
         if let Some(value) = call
             .authorization
@@ -217,22 +228,37 @@ impl Transport {
         (method, headers): (Method, HeaderMap),
         url: &Url,
     ) -> Result<Response> {
-        let client = self.client(url, Direction::Asking)?;
+        let client = self.client(url, Direction::Asking, &Tls::default())?;
         let request = client.request(method, url.clone());
         let sent = request.headers(headers).send().await;
         sent.map_err(|error| self.no_connection(url, error))
     }
 
-    fn client(&self, url: &Url, direction: Direction) -> Result<reqwest::Client> {
+    /// How TLS is spoken with an address that a call leads to.
+    fn tls(&self, call: &Call<'_>, url: &Url) -> Result<Tls> {
+        if url.scheme() != "https" {
+            return Ok(Tls::default());
+        }
+        if call.endpoint.is_origin_of(url) {
+            return Ok(Tls::clone(&call.endpoint.tls));
+        }
+        // What the registry's authority vouches for may be its storage or its token service; a
+        // client certificate, or leave to do without a proof, is for the named host alone.
+        let mut tls = self.rules.get()?.foreign_tls(&authority(url))?;
+        tls.add(call.endpoint.tls.authorities());
+        Ok(tls)
+    }
+
+    fn client(&self, url: &Url, direction: Direction, tls: &Tls) -> Result<reqwest::Client> {
         let proxy = self.config.proxy.of_url(url);
-        let key = (url.scheme().to_owned(), direction, proxy);
+        let key = (url.scheme().to_owned(), direction, proxy, tls.clone());
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
         let (scheme, address) = (key.0.as_str(), key.2.as_deref());
         let proxy = address.map(|address| proxy_at(address, scheme));
-        let built = self.build((scheme, address), direction, proxy.transpose()?);
+        let built = self.build((scheme, address), (direction, tls), proxy.transpose()?);
         let built = built.map_err(|source| Error::Setup {
             reason: "TLS roots or certificates",
             source: Box::new(source),
@@ -258,7 +284,7 @@ impl Transport {
     fn build(
         &self,
         (scheme, address): (&str, Option<&str>),
-        direction: Direction,
+        (direction, tls): (Direction, &Tls),
         proxy: Option<Proxy>,
     ) -> reqwest::Result<reqwest::Client> {
         let is_secure_proxy = address.is_some_and(|address| address.starts_with("https:"));
@@ -280,20 +306,24 @@ impl Transport {
         // A machine without a trust store can still speak plain HTTP.
         builder = match scheme {
             "https" => builder
-                .tls_certs_merge(self.extra_roots()?)
+                .tls_certs_merge(self.roots(tls)?)
+                .tls_danger_accept_invalid_certs(tls.verify == Verify::No)
                 .https_only(true),
-            _ if is_secure_proxy => builder.tls_certs_merge(self.extra_roots()?),
+            _ if is_secure_proxy => builder.tls_certs_merge(self.roots(tls)?),
             _ => builder.tls_certs_only([]),
         };
+        if let Some(identity) = &tls.identity {
+            builder = builder.identity(Identity::from_pem(&identity.pem)?);
+        }
         if let Some(proxy) = proxy {
             builder = builder.proxy(proxy);
         }
         builder.build()
     }
 
-    fn extra_roots(&self) -> reqwest::Result<Vec<Certificate>> {
+    fn roots(&self, tls: &Tls) -> reqwest::Result<Vec<Certificate>> {
         let mut roots = Vec::new();
-        for pem in &self.config.extra_roots {
+        for pem in self.config.extra_roots.iter().chain(&tls.roots) {
             roots.extend(Certificate::from_pem_bundle(pem)?);
         }
         Ok(roots)

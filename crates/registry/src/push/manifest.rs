@@ -10,7 +10,6 @@ use super::session::Session;
 use super::upload::DIGEST_HEADER;
 use crate::auth::Access;
 use crate::client::{Client, Inner, Place};
-use crate::endpoint::Endpoint;
 use crate::failure::{Subject, failure};
 use crate::resolve::manifest_path;
 use crate::transport::{Attempts, Call, Payload};
@@ -32,7 +31,7 @@ impl Client {
     ) -> Result<()> {
         let bytes = Bytes::copy_from_slice(bytes);
         self.wait(cancel, async {
-            let endpoint = Endpoint::new(&self.inner.config, reference.domain())?;
+            let endpoint = self.inner.registry(reference).await?;
             let place = Place {
                 endpoint: &endpoint,
                 reference,
@@ -49,7 +48,7 @@ impl Client {
     /// Errors: as [`Client::push_blob`].
     pub fn check_push(&self, reference: &Reference, cancel: &CancelToken) -> Result<()> {
         self.wait(cancel, async {
-            let endpoint = Endpoint::new(&self.inner.config, reference.domain())?;
+            let endpoint = self.inner.registry(reference).await?;
             let place = Place {
                 endpoint: &endpoint,
                 reference,
@@ -69,7 +68,7 @@ impl Inner {
         bytes: Bytes,
     ) -> Result<()> {
         let reference = place.reference;
-        let path = format!("{}/{}", reference.path(), manifest_path(reference));
+        let path = format!("{}/{}", place.repository(), manifest_path(reference));
         let media_type =
             HeaderValue::try_from(&descriptor.media_type).map_err(|_| Error::NotAnImage {
                 reference: reference.to_string(),
@@ -101,7 +100,7 @@ impl Inner {
     }
 
     async fn check_push(&self, place: &Place<'_>) -> Result<()> {
-        let path = format!("{}/blobs/uploads/", place.reference.path());
+        let path = format!("{}/blobs/uploads/", place.repository());
         let call = Call {
             method: Method::POST,
             ..Call::get(place.endpoint, place.endpoint.url(&path)?)

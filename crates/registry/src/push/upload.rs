@@ -64,7 +64,7 @@ impl Upload {
     /// Sends the blob and says how that ended.
     pub async fn run(self) {
         let work = until(&self.stop, async {
-            let endpoint = Endpoint::new(&self.inner.config, self.reference.domain())?;
+            let endpoint = self.inner.registry(&self.reference).await?;
             // Never closed, so this only fails if that changes; then there is nothing to wait for.
             let _permit = self
                 .inner
@@ -183,7 +183,7 @@ impl Upload {
     }
 
     pub(super) fn uploads(&self, endpoint: &Endpoint) -> Result<Url> {
-        endpoint.url(&format!("{}/blobs/uploads/", self.reference.path()))
+        endpoint.url(&format!("{}/blobs/uploads/", endpoint.repository))
     }
 
     pub(super) async fn post(&self, place: &Place<'_>, url: Url) -> Result<Response> {

@@ -293,6 +293,53 @@ fn mirrors_are_asked_first_and_passed_over() {
     assert!(matches!(error, Error::UnknownManifest { .. }));
 }
 
+/// A client that asks `mirror` for what is `origin`'s, as a file of Podman says.
+fn client_with_mirror(mirror: &Server, origin: &Server, dir: &std::path::Path) -> Client {
+    let file = dir.join("registries.conf");
+    let text = format!(
+        "[[registry]]\nlocation = \"{}\"\n[[registry.mirror]]\nlocation = \"{}/cache\"\n",
+        origin.host(),
+        mirror.host()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut config: ClientConfig = config();
+    config.host_files.podman.registries = vec![file];
+    Client::new(config)
+}
+
+#[test]
+fn a_mirror_from_a_file_is_asked_by_its_own_name() {
+    let (mirror, origin) = (Server::start(), Server::start());
+    let dir = tempfile::tempdir().unwrap();
+    let put = mirror.put_image("cache/a/b", "1", "x");
+    let client = client_with_mirror(&mirror, &origin, dir.path());
+    let found = client.resolve(&origin.reference("a/b:1"), &CancelToken::new());
+    assert_eq!(found.unwrap().descriptor, put);
+    assert_eq!(mirror.log(), ["GET /v2/cache/a/b/manifests/1"]);
+    assert!(origin.log().is_empty());
+}
+
+#[test]
+fn what_a_mirror_falsifies_comes_from_the_registry() {
+    let (mirror, origin) = (Server::start(), Server::start());
+    let dir = tempfile::tempdir().unwrap();
+    let put = origin.put_image("a/b", "1", "x");
+    mirror.put_image("cache/a/b", "1", "x");
+    let client = client_with_mirror(&mirror, &origin, dir.path());
+    let cancel = CancelToken::new();
+    let pinned = origin.reference(&format!("a/b@{}", put.digest));
+    mirror.fault("/manifests/", Fault::Tamper);
+    assert_eq!(client.resolve(&pinned, &cancel).unwrap().descriptor, put);
+    let image = client
+        .manifest_for(&pinned, &Platform::host(), &cancel)
+        .unwrap();
+    mirror.fault("/blobs/", Fault::Tamper);
+    let config = client
+        .config_bytes(&pinned, &image.manifest.config, &cancel)
+        .unwrap();
+    assert_eq!(Digest::sha256_of(&config), image.manifest.config.digest);
+}
+
 #[test]
 fn a_set_token_ends_the_wait_for_an_answer() {
     let server = Server::start();

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use rbuild_oci::media_type::OCI_INDEX;
 use rbuild_oci::{Digest, Reference};
 use rbuild_progress::CancelToken;
-use rbuild_registry::{Client, ClientConfig, Error, HostConfig, Resolved, Scheme, WebRequest};
+use rbuild_registry::{
+    Client, ClientConfig, DockerFiles, Error, HostConfig, HostFiles, PodmanFiles, Resolved, Scheme,
+    WebRequest,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -58,6 +61,94 @@ fn start() -> (tokio::runtime::Runtime, String) {
         }
     });
     (runtime, host)
+}
+
+/// Asks with settings that lie in files of the machine.
+fn resolve_with_files(host: &str, files: &[(&str, &[u8])]) -> Result<Resolved, Error> {
+    let machine = tempfile::tempdir().unwrap();
+    let at = |path: &str| machine.path().join(path);
+    for (path, bytes) in files {
+        std::fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+        std::fs::write(at(path), bytes).unwrap();
+    }
+    let host_files = HostFiles {
+        podman: PodmanFiles {
+            registries: vec![at("containers/registries.conf")],
+            drop_ins: Vec::new(),
+            certificates: vec![at("containers/certs.d")],
+        },
+        containerd: vec![at("containerd/certs.d")],
+        docker: DockerFiles {
+            daemon: vec![at("docker/daemon.json")],
+            certificates: vec![at("docker/certs.d")],
+        },
+    };
+    let config = ClientConfig {
+        host_files,
+        ..config()
+    };
+    let reference = Reference::parse(&format!("{host}/a/b:1")).unwrap();
+    Client::new(config).resolve(&reference, &CancelToken::new())
+}
+
+#[test]
+fn an_authority_is_found_in_the_files_of_each_family() {
+    let (_runtime, host) = start();
+    let ca = testdata("ca.pem");
+    for family in ["containers", "containerd", "docker"] {
+        let path = format!("{family}/certs.d/{host}/ca.crt");
+        resolve_with_files(&host, &[(&path, &ca)]).unwrap();
+    }
+    let path = format!("containerd/certs.d/{host}/hosts.toml");
+    let text = format!("server = \"https://{host}\"\nca = \"own.pem\"\n");
+    let own = format!("containerd/certs.d/{host}/own.pem");
+    resolve_with_files(&host, &[(&path, text.as_bytes()), (&own, &ca)]).unwrap();
+    // Another host's authority is not this one's.
+    let other = "docker/certs.d/127.0.0.2/ca.crt";
+    let text = format!("server = \"https://{host}\"\n");
+    let error = resolve_with_files(&host, &[(&path, text.as_bytes()), (other, &ca)]);
+    assert!(is_refusal(&error.unwrap_err()));
+}
+
+#[test]
+fn a_proof_is_done_without_only_where_the_files_say_so() {
+    let (_runtime, host) = start();
+    let podman = format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n");
+    let containerd = format!("server = \"https://{host}\"\nskip_verify = true\n");
+    let docker = format!(r#"{{"insecure-registries": ["{host}"]}}"#);
+    let hosts = format!("containerd/certs.d/{host}/hosts.toml");
+    let files: [(&str, &str); 3] = [
+        ("containers/registries.conf", &podman),
+        (&hosts, &containerd),
+        ("docker/daemon.json", &docker),
+    ];
+    for (path, text) in files {
+        resolve_with_files(&host, &[(path, text.as_bytes())]).unwrap();
+    }
+    // The first that says anything decides.
+    let strict = podman.replace("true", "false");
+    let both: [(&str, &[u8]); 2] = [
+        ("containers/registries.conf", strict.as_bytes()),
+        ("docker/daemon.json", docker.as_bytes()),
+    ];
+    assert!(is_refusal(&resolve_with_files(&host, &both).unwrap_err()));
+}
+
+#[test]
+fn a_registry_that_may_do_without_tls_is_asked_with_it_first() {
+    let server = Server::start();
+    server.put_image("a/b", "1", "x");
+    let podman = format!(
+        "[[registry]]\nlocation = \"{}\"\ninsecure = true\n",
+        server.host()
+    );
+    let files: [(&str, &[u8]); 1] = [("containers/registries.conf", podman.as_bytes())];
+    resolve_with_files(&server.host(), &files).unwrap();
+    assert_eq!(server.log(), ["GET /v2/a/b/manifests/1"]);
+    // What it answers without TLS is final.
+    server.state().manifests.clear();
+    let error = resolve_with_files(&server.host(), &files).unwrap_err();
+    assert!(matches!(error, Error::UnknownManifest { .. }), "{error:?}");
 }
 
 fn resolve(host: &str, extra_roots: Vec<Vec<u8>>) -> Result<Resolved, Error> {

@@ -1,0 +1,164 @@
+//! The places that serve a repository, tried one after the other.
+
+use std::sync::{Arc, OnceLock, PoisonError};
+
+use rbuild_oci::Reference;
+
+use crate::client::Inner;
+use crate::config::ClientConfig;
+use crate::endpoint::{Endpoint, Standby};
+use crate::hosts::{HostFiles, Rules, Wanted};
+use crate::transport::Call;
+use crate::{Error, Result};
+
+/// The settings for registries, read when they are first needed.
+pub(crate) struct LazyRules {
+    config: Arc<ClientConfig>,
+    rules: OnceLock<Arc<Rules>>,
+}
+
+impl LazyRules {
+    pub(crate) fn new(config: Arc<ClientConfig>) -> Self {
+        Self {
+            config,
+            rules: OnceLock::new(),
+        }
+    }
+
+    /// Errors: [`Error::HostFile`].
+    pub(crate) fn get(&self) -> Result<&Arc<Rules>> {
+        if let Some(rules) = self.rules.get() {
+            return Ok(rules);
+        }
+        let read = Arc::new(Rules::read(Arc::clone(&self.config))?);
+        Ok(self.rules.get_or_init(|| read))
+    }
+}
+
+impl Inner {
+    /// Where a repository is to be had, in the order to ask in. Not empty.
+    ///
+    /// Errors: [`Error::HostFile`], [`Error::Blocked`], [`Error::Protocol`] if there is no place.
+    pub(crate) async fn endpoints(
+        &self,
+        reference: &Reference,
+        wanted: Wanted,
+    ) -> Result<Vec<Endpoint>> {
+        let rules = Arc::clone(self.rules.get()?);
+        let (domain, path) = (reference.domain().to_owned(), reference.path().to_owned());
+        let find = move || rules.sites(&domain, &path, wanted);
+        let sites = if self.config.host_files == HostFiles::default() {
+            find()?
+        } else {
+            // Reads files and looks names up, which the network thread must not wait for.
+            tokio::task::spawn_blocking(find)
+                .await
+                .map_err(|source| Error::Setup {
+                    reason: "read the settings for registries",
+                    source: Box::new(source),
+                })??
+        };
+        let mut endpoints = Vec::new();
+        for site in &sites {
+            endpoints.extend(Endpoint::of(site)?);
+        }
+        if endpoints.is_empty() {
+            return Err(no_place(reference.domain()));
+        }
+        Ok(endpoints)
+    }
+
+    /// The registry itself, which takes what is sent; found out whether TLS can be had, if that is open.
+    pub(crate) async fn registry(&self, reference: &Reference) -> Result<Endpoint> {
+        let endpoints = self.endpoints(reference, Wanted::Registry).await?;
+        let mut turns = self.turns(&endpoints);
+        while let Some(endpoint) = turns.next() {
+            if !endpoint.has_standby {
+                return Ok(endpoint.clone());
+            }
+            let probe = Call::get(endpoint, endpoint.url("")?);
+            let outcome = self.transport.send(&probe).await.map(|_| endpoint.clone());
+            if let Some(outcome) = turns.settle(endpoint, outcome) {
+                return outcome;
+            }
+        }
+        Err(turns.failure())
+    }
+
+    /// Begins to go through endpoints.
+    pub(crate) fn turns<'a>(&'a self, endpoints: &'a [Endpoint]) -> Turns<'a> {
+        Turns {
+            inner: self,
+            endpoints: endpoints.iter(),
+            failure: None,
+        }
+    }
+
+    fn is_plain(&self, host: &str) -> bool {
+        let plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        plain.contains(host)
+    }
+}
+
+/// Endpoints, tried one after the other until one is no failure; the last failure counts.
+pub(crate) struct Turns<'a> {
+    inner: &'a Inner,
+    endpoints: std::slice::Iter<'a, Endpoint>,
+    failure: Option<Error>,
+}
+
+impl<'a> Turns<'a> {
+    /// The endpoint to ask now; `None` when all have failed.
+    pub(crate) fn next(&mut self) -> Option<&'a Endpoint> {
+        loop {
+            let endpoint = self.endpoints.next()?;
+            let is_plain = self.inner.is_plain(&endpoint.host);
+            let is_turn = match endpoint.standby {
+                Standby::No => !(endpoint.has_standby && is_plain),
+                Standby::Yes => is_plain || self.failure.as_ref().is_some_and(is_no_tls),
+            };
+            if is_turn {
+                return Some(endpoint);
+            }
+        }
+    }
+
+    /// What came of asking; `None` if the next one is to be asked.
+    pub(crate) fn settle<T>(
+        &mut self,
+        endpoint: &Endpoint,
+        outcome: Result<T>,
+    ) -> Option<Result<T>> {
+        if endpoint.standby == Standby::Yes && !outcome.as_ref().is_err_and(is_no_tls) {
+            // It answers without TLS: no further attempts with it.
+            let plain = &self.inner.plain;
+            let mut plain = plain.lock().unwrap_or_else(PoisonError::into_inner);
+            plain.insert(endpoint.host.clone());
+        }
+        match outcome {
+            Err(error) if !error.is_cancelled() => {
+                tracing::debug!(host = endpoint.host, %error, "place passed over");
+                self.failure = Some(error);
+                None
+            }
+            outcome => Some(outcome),
+        }
+    }
+
+    /// Why the last one failed.
+    pub(crate) fn failure(self) -> Error {
+        self.failure.unwrap_or_else(|| no_place("the registry"))
+    }
+}
+
+fn no_place(host: &str) -> Error {
+    Error::Protocol {
+        host: host.to_owned(),
+        reason: "settings leave no host that may be asked".to_owned(),
+    }
+}
+
+/// Whether it may go better without TLS.
+fn is_no_tls(error: &Error) -> bool {
+    matches!(error, Error::Tls { .. } | Error::Unreachable { .. })
+}
