@@ -19,10 +19,10 @@ use crate::word::Word;
 /// A lone `--` ends the flags and is dropped.
 ///
 /// Grammar: dockerfile.ebnf#flags
-pub(crate) fn flags<'a>(logical: &Logical, rest: &'a str) -> (&'a str, Vec<Word>) {
+pub(crate) fn flags<'a>(logical: &Logical, rest: &'a str, escape: char) -> (&'a str, Vec<Word>) {
     let mut found = Vec::new();
     let mut rest = rest.trim_start();
-    while let Ok((after, text)) = flag(rest) {
+    while let Ok((after, text)) = flag(rest, escape) {
         let source = &rest[..rest.len() - after.len()];
         rest = after.trim_start();
         if text == "--" {
@@ -33,17 +33,18 @@ pub(crate) fn flags<'a>(logical: &Logical, rest: &'a str) -> (&'a str, Vec<Word>
     (rest, found)
 }
 
-/// Reads one flag; quotes are removed and may hold blanks. The escape character is always `\`
-/// here, whatever the directive says, and works in both kinds of quotes, as in BuildKit.
+/// Reads one flag; quotes are removed and may hold blanks. The escape character works in both kinds
+/// of quotes, as in BuildKit.
 ///
 /// Grammar: dockerfile.ebnf#flag
 /// Grammar: dockerfile.ebnf#flag-part
-fn flag(text: &str) -> IResult<&str, String> {
-    let plain = take_while1(|ch: char| !ch.is_whitespace() && !matches!(ch, '\'' | '"' | '\\'));
+fn flag(text: &str, escape: char) -> IResult<&str, String> {
+    let plain =
+        take_while1(|ch: char| !ch.is_whitespace() && !matches!(ch, '\'' | '"') && ch != escape);
     let part = alt((
-        flag_escape,
-        |input| flag_quoted(input, '\''),
-        |input| flag_quoted(input, '"'),
+        |input| flag_escape(input, escape),
+        |input| flag_quoted(input, '\'', escape),
+        |input| flag_quoted(input, '"', escape),
         plain.map(str::to_owned),
     ));
     let join = |mut all: String, part: String| {
@@ -53,11 +54,11 @@ fn flag(text: &str) -> IResult<&str, String> {
     preceded(peek(tag("--")), fold_many0(part, String::new, join)).parse(text)
 }
 
-/// Reads `\` and the character it protects; nothing at the end of the line.
+/// Reads the escape character and the one it protects; nothing at the end of the line.
 ///
 /// Grammar: dockerfile.ebnf#flag-escape
-fn flag_escape(input: &str) -> IResult<&str, String> {
-    preceded(one_char('\\'), opt(anychar))
+fn flag_escape(input: &str, escape: char) -> IResult<&str, String> {
+    preceded(one_char(escape), opt(anychar))
         .map(|ch| ch.map(String::from).unwrap_or_default())
         .parse(input)
 }
@@ -65,14 +66,14 @@ fn flag_escape(input: &str) -> IResult<&str, String> {
 /// Reads a quoted part; it may be left open at the end of the line.
 ///
 /// Grammar: dockerfile.ebnf#flag-quoted
-fn flag_quoted(input: &str, quote: char) -> IResult<&str, String> {
+fn flag_quoted(input: &str, quote: char, escape: char) -> IResult<&str, String> {
     let plain = preceded(
-        peek(not(alt((one_char(quote), one_char('\\'))))),
-        take_till(move |ch| ch == quote || ch == '\\'),
+        peek(not(alt((one_char(quote), one_char(escape))))),
+        take_till(move |ch| ch == quote || ch == escape),
     );
     let some = nom::combinator::verify(plain, |text: &str| !text.is_empty());
     let inside = fold_many0(
-        alt((flag_escape, some.map(str::to_owned))),
+        alt((|input| flag_escape(input, escape), some.map(str::to_owned))),
         String::new,
         |mut all: String, part| {
             all.push_str(&part);
@@ -213,9 +214,13 @@ mod tests {
     use super::*;
 
     fn check(line: &str, expected: &[&str], rest: &str) {
+        check_escape('\\', line, expected, rest);
+    }
+
+    fn check_escape(escape: char, line: &str, expected: &[&str], rest: &str) {
         let mut logical = Logical::default();
         logical.push(line, 0);
-        let (left, found) = flags(&logical, logical.text());
+        let (left, found) = flags(&logical, logical.text(), escape);
         let texts: Vec<&str> = found.iter().map(Word::as_str).collect();
         assert_eq!(texts, expected, "{line}");
         assert_eq!(left, rest, "{line}");
@@ -237,5 +242,12 @@ mod tests {
             "d",
         );
         check(r#"--x="open"#, &["--x=open"], "");
+    }
+
+    #[test]
+    fn the_escape_character_in_flags_is_that_of_the_directive() {
+        check_escape('`', r#"--x=C:\a` b\ d"#, &[r"--x=C:\a b\"], "d");
+        check_escape('`', r#"--x="a`"b\" d"#, &[r#"--x=a"b\"#], "d");
+        check_escape('`', r"--x=a`", &["--x=a"], "");
     }
 }

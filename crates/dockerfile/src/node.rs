@@ -105,7 +105,7 @@ pub(crate) fn read(logical: &Logical, escape: char) -> Result<Node, Fault> {
 fn instruction(logical: &Logical, line: &str, escape: char, depth: usize) -> Result<Node, Fault> {
     let trimmed = line.trim();
     let (rest, keyword) = split_keyword(trimmed);
-    let (rest, flags) = flag::flags(logical, rest);
+    let (rest, flags) = flag::flags(logical, rest, escape);
     let rest = rest.trim();
     let arguments = match Keyword::find(keyword) {
         Some(found) if found.shape() == Shape::Nested && !rest.is_empty() => {

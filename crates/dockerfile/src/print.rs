@@ -26,7 +26,7 @@ pub fn print(file: &LineFile) -> String {
             out.push_str(&comment.text);
             out.push('\n');
         }
-        line(&mut out, &printed(node), escape);
+        line(&mut out, &printed(node, escape), escape);
         for file in &node.heredocs {
             out.push_str(&file.data);
             out.push_str(&file.name);
@@ -100,8 +100,8 @@ fn breaking_point(text: &str, escape: char) -> Option<usize> {
 
 /// Writes an instruction on one line; as it was written where another notation of its flags would
 /// change which words of the line are here-documents.
-fn printed(node: &Node) -> String {
-    let text = instruction(node);
+fn printed(node: &Node, escape: char) -> String {
+    let text = instruction(node, escape);
     let names = |text: &str| -> Vec<String> {
         let marks = heredoc::marks(text).unwrap_or_default();
         marks.into_iter().map(|mark| mark.name).collect()
@@ -114,7 +114,7 @@ fn printed(node: &Node) -> String {
 }
 
 /// Writes keyword, flags and arguments on one line.
-fn instruction(node: &Node) -> String {
+fn instruction(node: &Node, escape: char) -> String {
     if node.keyword().is_none() {
         // Nothing is known of its arguments.
         return node.header.code().to_owned();
@@ -122,9 +122,9 @@ fn instruction(node: &Node) -> String {
     let mut out = node.header.keyword.text.clone();
     for flag in &node.flags {
         out.push(' ');
-        push_flag(&mut out, &flag.text);
+        push_flag(&mut out, &flag.text, escape);
     }
-    let arguments = arguments(&node.arguments);
+    let arguments = arguments(&node.arguments, escape);
     if arguments.starts_with("--") {
         out.push_str(" --");
     }
@@ -136,8 +136,8 @@ fn instruction(node: &Node) -> String {
 }
 
 /// Writes a flag, quoted behind its `=` where it must be.
-fn push_flag(out: &mut String, text: &str) {
-    let special = |ch: char| ch.is_whitespace() || matches!(ch, '\'' | '"' | '\\');
+fn push_flag(out: &mut String, text: &str, escape: char) {
+    let special = |ch: char| ch.is_whitespace() || matches!(ch, '\'' | '"') || ch == escape;
     if !text.contains(special) {
         out.push_str(text);
         return;
@@ -150,15 +150,15 @@ fn push_flag(out: &mut String, text: &str) {
     out.push_str(name);
     out.push('"');
     for ch in value.chars() {
-        if matches!(ch, '"' | '\\') {
-            out.push('\\');
+        if ch == '"' || ch == escape {
+            out.push(escape);
         }
         out.push(ch);
     }
     out.push('"');
 }
 
-fn arguments(arguments: &Arguments) -> String {
+fn arguments(arguments: &Arguments, escape: char) -> String {
     match arguments {
         Arguments::Words(words) => join(words),
         Arguments::Json(words) => {
@@ -166,7 +166,7 @@ fn arguments(arguments: &Arguments) -> String {
             serde_json::Value::from(texts).to_string()
         }
         Arguments::Health(kind, command) => {
-            format!("{} {}", kind.text, self::arguments(command))
+            format!("{} {}", kind.text, self::arguments(command, escape))
         }
         Arguments::Pairs(pairs) => {
             let pairs: Vec<String> = pairs
@@ -181,7 +181,7 @@ fn arguments(arguments: &Arguments) -> String {
                 .collect();
             pairs.join(" ")
         }
-        Arguments::Nested(inner) => instruction(inner),
+        Arguments::Nested(inner) => instruction(inner, escape),
     }
 }
 
