@@ -31,23 +31,27 @@ pub(crate) struct Block {
     done: bool,
 }
 
+/// The blanks of a regular expression: no vertical tab among them.
+fn is_blank(ch: char) -> bool {
+    matches!(ch, '\t' | '\n' | '\x0c' | '\r' | ' ')
+}
+
 /// Splits `name = value`; blanks around both are left out.
 ///
 /// Grammar: dockerfile.ebnf#directive
 fn directive(text: &str) -> IResult<&str, (&str, &str)> {
-    let blank = |ch: char| matches!(ch, '\t' | '\n' | '\x0c' | '\r' | ' ');
     let name = recognize(pair(
         satisfy(|ch| ch.is_ascii_alphabetic()),
         take_while(|ch: char| ch.is_ascii_alphanumeric()),
     ));
-    let equals = (take_while(blank), one_char('='));
+    let equals = (take_while(is_blank), one_char('='));
     let (left, (name, value)) = pair(terminated(name, equals), rest).parse(text)?;
-    let trimmed = value.trim_matches(blank);
+    let trimmed = value.trim_matches(is_blank);
     if !trimmed.is_empty() {
         return Ok((left, (name, trimmed)));
     }
     // A value of blanks only is its last blank, an empty one is no directive.
-    let (_, some) = take_while1(blank).parse(value)?;
+    let (_, some) = take_while1(is_blank).parse(value)?;
     Ok((left, (name, &some[some.len() - 1..])))
 }
 
@@ -59,7 +63,7 @@ impl Block {
         }
         let found = line
             .strip_prefix(comment)
-            .and_then(|text| directive(text.trim_start()).ok())
+            .and_then(|text| directive(text.trim_start_matches(is_blank)).ok())
             .and_then(|(_, (name, value))| {
                 let known = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(name));
                 known.map(|name| (*name, value))
@@ -151,6 +155,7 @@ mod tests {
             "\n# syntax=a",
             "# x\n# syntax=a",
             "# x=y\n# syntax=a",
+            "#\x0bsyntax=a",
         ] {
             assert_eq!(syntax(text), None, "{text:?}");
         }

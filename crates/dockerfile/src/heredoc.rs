@@ -118,6 +118,7 @@ mod tests {
     fn words_of_heredocs() {
         check("RUN <<A 3<<-'B' <<\"C\"D", &["0A", "3-'B", "0'CD"]);
         check("RUN <<  A > b", &["0A"]);
+        check("RUN <<\tA <<\x0cB", &["0A"]);
         check("RUN <<- A", &[]);
         check("RUN <<<A '<<B' \"<<C\"", &[]);
         check("RUN <<'two words'", &["0'two words"]);

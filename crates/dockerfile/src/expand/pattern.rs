@@ -55,7 +55,9 @@ impl Pattern {
 
     fn compile(pattern: &str, preference: Preference) -> Result<Pattern, ExpandCause> {
         let mut parts = vec![Vec::new()];
-        let mut chars = pattern.chars().peekable();
+        // BuildKit's scanner drops a byte order mark in front of anything it reads.
+        let unmarked = pattern.strip_prefix('\u{feff}').unwrap_or(pattern);
+        let mut chars = unmarked.chars().peekable();
         while let Some(ch) = chars.next() {
             let token = match ch {
                 '*' => {

@@ -33,6 +33,13 @@ fn quotes_and_escapes() {
 }
 
 #[test]
+fn a_byte_order_mark_is_dropped_in_front_only() {
+    check("\u{feff}a\u{feff}$A", "a\u{feff}abcabc");
+    check("\u{feff}\u{feff}", "\u{feff}");
+    check("${A/\u{feff}a/-}${A%c\u{feff}}", "-bcabcabcab");
+}
+
+#[test]
 fn names() {
     check("$A.$1x$$$.", "abcabc.x$.");
     check("${A}${NOPE}", "abcabc");

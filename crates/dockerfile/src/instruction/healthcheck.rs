@@ -56,7 +56,7 @@ pub(super) fn healthcheck(request: &mut Request) -> Result<HealthcheckInstructio
     };
     let empty =
         matches!(&*command, Arguments::Words(words) | Arguments::Json(words) if words.is_empty());
-    let upper = kind.text.to_uppercase();
+    let upper = upper(&kind.text);
     if upper == "NONE" {
         return none(&kind, empty);
     }
@@ -133,4 +133,26 @@ fn parse_int32(text: &str) -> Result<i32, &'static str> {
         return Err("invalid syntax");
     }
     text.parse().map_err(|_| "value out of range")
+}
+
+/// Raises character by character: what would become two, stays.
+fn upper(text: &str) -> String {
+    let raise = |ch: char| {
+        let mut upper = ch.to_uppercase();
+        match (upper.next(), upper.next()) {
+            (Some(one), None) => one,
+            _ => ch,
+        }
+    };
+    text.chars().map(raise).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::upper;
+
+    #[test]
+    fn one_character_stays_one() {
+        assert_eq!(upper("cmdäß"), "CMDÄß");
+    }
 }

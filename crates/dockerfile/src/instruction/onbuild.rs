@@ -60,12 +60,26 @@ fn forbid(inner: &Node) -> Result<(), Fault> {
     Err(Fault::new(Code::InvalidTrigger, message, span))
 }
 
-/// Removes the keyword ONBUILD and the blanks around it from a line.
+/// Removes the keyword ONBUILD and the blanks around it from a line; a vertical tab stays.
 fn after_keyword(line: &str) -> &str {
+    let blank = |ch: char| matches!(ch, '\t' | '\n' | '\x0c' | '\r' | ' ');
     let name = Keyword::Onbuild.as_str();
-    let trimmed = line.trim_start();
+    let trimmed = line.trim_start_matches(blank);
     match trimmed.get(..name.len()) {
-        Some(keyword) if keyword.eq_ignore_ascii_case(name) => trimmed[name.len()..].trim_start(),
+        Some(keyword) if keyword.eq_ignore_ascii_case(name) => {
+            trimmed[name.len()..].trim_start_matches(blank)
+        }
         _ => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_keyword;
+
+    #[test]
+    fn what_is_no_blank_of_a_regular_expression_stays() {
+        assert_eq!(after_keyword("onBuild \t RUN a"), "RUN a");
+        assert_eq!(after_keyword("ONBUILD\x0bRUN a"), "\x0bRUN a");
     }
 }

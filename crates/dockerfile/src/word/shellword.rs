@@ -54,7 +54,7 @@ pub(super) struct Level<'a> {
     depth: usize,
 }
 
-/// Takes a word apart. Linear in its length.
+/// Takes a word apart. Linear in its length. A byte order mark in front is dropped, as in BuildKit.
 ///
 /// Grammar: shellword.ebnf#word
 pub fn pieces(source: &str, reading: Reading) -> Vec<Piece> {
@@ -63,7 +63,8 @@ pub fn pieces(source: &str, reading: Reading) -> Vec<Piece> {
         source,
         depth: 0,
     };
-    sequence(level, source, None).1.pieces
+    let text = source.strip_prefix('\u{feff}').unwrap_or(source);
+    sequence(level, text, None).1.pieces
 }
 
 impl<'a> Level<'a> {
@@ -191,7 +192,7 @@ fn less_than<'a>(level: Level<'a>, input: &'a str) -> (&'a str, Piece) {
         one_char::<&str, nom::error::Error<&str>>('<'),
         opt(pair(
             one_char('<'),
-            take_while(|ch: char| ch.is_whitespace()),
+            take_while(|ch| matches!(ch, '\t' | '\r' | ' ')),
         )),
     );
     let (rest, text) = split(input, recognize(mark));

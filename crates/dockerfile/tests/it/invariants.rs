@@ -103,7 +103,9 @@ fn difference(first: &Value, second: &Value) -> Option<String> {
 /// The pieces cover the word up to the first that cannot be read; says whether all can be.
 pub fn check_pieces(word: &str, escape: char) -> bool {
     let pieces = pieces(word, Reading::new(escape));
-    let mut end = 0;
+    // A byte order mark in front is no part of any.
+    let mark = word.chars().next().filter(|ch| *ch == '\u{feff}');
+    let mut end = mark.map_or(0, char::len_utf8);
     for piece in &pieces {
         let at = match piece {
             Piece::Plain { at, .. }
