@@ -16,6 +16,8 @@ fn rules(text: &str) -> Vec<(u32, &str)> {
         .zip(text.split('\n'))
         .filter(|(_, line)| !line.starts_with('#') && !line.trim().is_empty())
         .map(|(number, line)| (number, line.trim()))
+        // Of `/ /` nothing is left.
+        .filter(|(_, rule)| !IncludeSet::new([rule]).is_ok_and(|set| set.is_empty()))
         .collect()
 }
 
@@ -23,12 +25,14 @@ fn rules(text: &str) -> Vec<(u32, &str)> {
 fn deciding(rules: &[(u32, &str)], path: &str) -> Option<usize> {
     let mut decided = None;
     for (index, (_, rule)) in rules.iter().enumerate() {
-        let pattern = rule.strip_prefix('!').unwrap_or(rule).trim();
-        // The second mark of `!!a` is a letter of the name, as it is behind a slash.
-        let mark = if pattern.starts_with('!') { "./" } else { "" };
-        let alone = IncludeSet::new([format!("{mark}{pattern}")]).expect("was read before");
-        let matches = alone.matches(path);
-        match (rule.starts_with('!'), decided) {
+        let exception = rule.starts_with('!');
+        // An exception is seen where everything else is hidden.
+        let alone = match exception {
+            true => IncludeSet::new(["**", *rule]),
+            false => IncludeSet::new([*rule]),
+        };
+        let matches = alone.expect("was read before").matches(path) != exception;
+        match (exception, decided) {
             (false, None) if matches => decided = Some(index),
             (true, Some(_)) if matches => decided = None,
             _ => {}

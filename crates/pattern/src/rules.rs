@@ -37,7 +37,7 @@ impl Rules {
         let mut rules = Vec::new();
         for (number, line) in (1..).zip(text.split('\n')) {
             if let Some(written) = content(line) {
-                rules.push(rule(written, number, Some(number))?);
+                rules.extend(rule(written, number, Some(number))?);
             }
         }
         Ok(Self { rules })
@@ -49,7 +49,7 @@ impl Rules {
         for (position, item) in (1..).zip(items) {
             let written = item.as_ref().trim();
             if !written.is_empty() {
-                rules.push(rule(written, position, None)?);
+                rules.extend(rule(written, position, None)?);
             }
         }
         Ok(Self { rules })
@@ -109,10 +109,10 @@ fn content(line: &str) -> Option<&str> {
     (!line.starts_with('#') && !written.is_empty()).then_some(written)
 }
 
-/// Reads a pattern with or without `!`.
+/// Reads a pattern with or without `!`; `None` if nothing is left of it.
 ///
 /// Grammar: dockerignore.ebnf#exclusion
-fn rule(written: &str, number: u32, line: Option<u32>) -> Result<Rule> {
+fn rule(written: &str, number: u32, line: Option<u32>) -> Result<Option<Rule>> {
     let (effect, pattern) = match written.strip_prefix('!') {
         Some(rest) => (Effect::Except, rest.trim()),
         None => (Effect::Match, written),
@@ -120,20 +120,39 @@ fn rule(written: &str, number: u32, line: Option<u32>) -> Result<Rule> {
     if pattern.is_empty() {
         return Err(Error::EmptyException { line });
     }
-    let cleaned = clean(pattern);
-    let relative = cleaned
-        .strip_prefix('/')
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(&cleaned);
-    let pattern = Pattern::compile(relative).map_err(|reason| Error::Syntax {
+    let Some(relative) = relative(effect, pattern) else {
+        return match effect {
+            Effect::Match => Ok(None),
+            Effect::Except => Err(Error::EmptyException { line }),
+        };
+    };
+    let pattern = Pattern::compile(&relative).map_err(|reason| Error::Syntax {
         text: written.to_owned(),
         reason,
         line,
     })?;
-    Ok(Rule {
+    Ok(Some(Rule {
         effect,
         pattern,
         line: number,
         text: written.to_owned(),
-    })
+    }))
+}
+
+/// The path that a pattern means, from the root of the context; `None` if that is nothing.
+///
+/// As in BuildKit, blanks that cleaning lays bare at the ends are dropped too (`/ a`, `a /`), but not
+/// those behind `!`; and `!/`, cleaned with its mark, is nothing.
+fn relative(effect: Effect, pattern: &str) -> Option<String> {
+    let cleaned = clean(pattern);
+    let bare = cleaned
+        .strip_prefix('/')
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(&cleaned);
+    let trimmed = match effect {
+        Effect::Match => bare.trim(),
+        Effect::Except => bare.trim_end(),
+    };
+    let nothing = trimmed.is_empty() || (effect == Effect::Except && trimmed == "/");
+    (!nothing).then(|| clean(trimmed))
 }

@@ -62,7 +62,9 @@ pub fn glob(text: &str) -> Option<Vec<Token>> {
 
 /// Reads an ignore pattern; `None` when it is broken.
 pub fn ignore(text: &str) -> Option<Rule> {
-    let text = relative(text);
+    let once = relative(text);
+    let bare = once.strip_prefix('/').filter(|rest| !rest.is_empty());
+    let text = relative(bare.unwrap_or(&once).trim());
     let plain = |text: &str| !text.chars().any(|ch| "*?[]\\".contains(ch));
     if plain(&text) {
         return Some(Rule::Exact(text));
@@ -93,7 +95,7 @@ pub fn ignore(text: &str) -> Option<Rule> {
     Some(Rule::Tokens(tokens))
 }
 
-/// The path without `.`, `..` and doubled slashes, and without a slash in front.
+/// The path without `.`, `..` and doubled slashes.
 fn relative(text: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in text.split('/').filter(|part| !matches!(*part, "" | ".")) {
@@ -103,10 +105,10 @@ fn relative(text: &str) -> String {
             _ => parts.push(part),
         }
     }
-    match parts.join("/") {
-        empty if empty.is_empty() && text.starts_with('/') => "/".to_owned(),
-        empty if empty.is_empty() => ".".to_owned(),
-        joined => joined,
+    match (text.starts_with('/'), parts.join("/")) {
+        (true, joined) => format!("/{joined}"),
+        (false, joined) if joined.is_empty() => ".".to_owned(),
+        (false, joined) => joined,
     }
 }
 
