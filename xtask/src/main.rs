@@ -8,6 +8,7 @@ mod bench;
 mod bootstrap;
 mod conformance;
 mod demo;
+mod differential;
 mod fuzz;
 mod host;
 mod judges;
@@ -28,6 +29,8 @@ Commands:
   conformance [--parse|--build]     compare with the results recorded from BuildKit
               [--only NAME] [--record]
   bench [--small] [NAME…]           time the workloads
+  differential [COUNT] [--seed N]   ask BuildKit's own packages and ours the same random questions
+               [--only SUBJECT]     (parse, word, ignore or glob; 20000 of each)
   fuzz [SECONDS] [TARGET…]          feed the parsers with anything (default: 12 seconds each)
   services                          build and run the larger Dockerfiles of testdata/builds
   judges                            let Docker, skopeo and umoci judge a built image
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
             conformance::Options::parse(rest).and_then(|options| conformance::conformance(&options))
         }
         Some((&"bench", rest)) => bench::bench(rest),
+        Some((&"differential", rest)) => differential::Options::parse(rest)
+            .and_then(|options| differential::differential(&options)),
         Some((&"fuzz", rest)) => {
             fuzz::Options::parse(rest).and_then(|options| fuzz::fuzz(&options))
         }

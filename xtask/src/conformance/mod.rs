@@ -19,6 +19,8 @@ use rbuild_testkit::repository_root;
 use crate::shell;
 use crate::test::Tally;
 
+pub use parse::{first_difference, sort_unordered};
+
 /// What to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {

@@ -126,7 +126,7 @@ fn difference(want: &Value, got: Value) -> Option<String> {
 }
 
 /// Sorts what BuildKit prints in random order.
-fn sort_unordered(value: &mut Value) {
+pub fn sort_unordered(value: &mut Value) {
     match value {
         Value::Object(map) => {
             if let Some(Value::Array(flags)) = map.get_mut("flags_used") {
@@ -156,7 +156,8 @@ fn leave_out_unknown_place(want: &Value, got: &mut Value) {
     }
 }
 
-fn first_difference(at: &str, want: &Value, got: &Value) -> Option<String> {
+/// Returns the innermost place at which two values differ, with both.
+pub fn first_difference(at: &str, want: &Value, got: &Value) -> Option<String> {
     if want == got {
         return None;
     }
