@@ -6,6 +6,7 @@ mod add_url;
 mod bad_input;
 mod context;
 mod context_elsewhere;
+mod context_schemes;
 mod first_image;
 mod host;
 mod interrupt;
