@@ -187,6 +187,100 @@ fn code_hosts_get_sarif() {
     assert_eq!(place["region"], region);
 }
 
+/// What the schema of SARIF 2.1.0 demands of the parts that are used here: the properties that must be there,
+/// and those that may.
+const SARIF: [(&str, &[&str], &[&str]); 9] = [
+    ("log", &["version", "runs"], &["$schema"]),
+    ("run", &["tool"], &["columnKind", "results"]),
+    ("tool", &["driver"], &[]),
+    ("driver", &["name"], &["version", "rules"]),
+    ("rule", &["id"], &["name", "shortDescription", "helpUri"]),
+    (
+        "result",
+        &["message"],
+        &["ruleId", "ruleIndex", "level", "locations"],
+    ),
+    ("location", &[], &["physicalLocation"]),
+    ("physicalLocation", &[], &["artifactLocation", "region"]),
+    (
+        "region",
+        &[],
+        &["startLine", "startColumn", "endLine", "endColumn"],
+    ),
+];
+
+/// Panics unless an object has what it must have and nothing unknown.
+#[track_caller]
+fn assert_shape(kind: &str, value: &serde_json::Value) {
+    let (_, must, may) = SARIF.iter().find(|(name, ..)| *name == kind).unwrap();
+    let object = value.as_object().unwrap();
+    for name in *must {
+        assert!(object.contains_key(*name), "{kind} lacks {name}: {value}");
+    }
+    for name in object.keys() {
+        let known = must.contains(&name.as_str()) || may.contains(&name.as_str());
+        assert!(known, "{kind} has {name}: {value}");
+    }
+}
+
+/// The schema itself is not part of this repository; these are its rules for what is written here.
+#[test]
+fn sarif_has_the_shape_that_its_schema_demands() {
+    for (dockerfile, code) in [
+        (DOUBTFUL, 1),
+        ("FROM scratch\n", 0),
+        ("FRO x\n", 1),
+        ("", 1),
+    ] {
+        let place = Place::new(dockerfile);
+        let answer = place.rbuild(&["--call=check,format=sarif", "context"]);
+        let log = json(&answer.expect_code(code));
+        assert_shape("log", &log);
+        assert_eq!(log["version"], "2.1.0");
+        for run in log["runs"].as_array().unwrap() {
+            assert_shape("run", run);
+            assert_shape("tool", &run["tool"]);
+            let kinds = ["utf16CodeUnits", "unicodeCodePoints"];
+            assert!(kinds.contains(&run["columnKind"].as_str().unwrap()));
+            let driver = &run["tool"]["driver"];
+            assert_shape("driver", driver);
+            let rules = driver["rules"].as_array().unwrap();
+            for rule in rules {
+                assert_shape("rule", rule);
+                assert!(rule["shortDescription"]["text"].is_string());
+                assert!(rule.get("helpUri").is_none_or(|uri| {
+                    uri.as_str().is_some_and(|uri| uri.starts_with("https://"))
+                }));
+            }
+            for result in run["results"].as_array().unwrap() {
+                assert_result(result, rules);
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn assert_result(result: &serde_json::Value, rules: &[serde_json::Value]) {
+    assert_shape("result", result);
+    assert!(result["message"]["text"].is_string());
+    let levels = ["none", "note", "warning", "error"];
+    assert!(levels.contains(&result["level"].as_str().unwrap()));
+    let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+    assert_eq!(rules[index]["id"], result["ruleId"]);
+    for location in result["locations"].as_array().unwrap() {
+        assert_shape("location", location);
+        let place = &location["physicalLocation"];
+        assert_shape("physicalLocation", place);
+        assert!(place["artifactLocation"]["uri"].is_string());
+        if let Some(region) = place.get("region") {
+            assert_shape("region", region);
+            // Lines and columns count from 1.
+            let numbers = region.as_object().unwrap().values();
+            assert!(numbers.map(|n| n.as_u64().unwrap()).all(|n| n >= 1));
+        }
+    }
+}
+
 const OUTLINE: &str = "\
 # GO which Go
 ARG GO=1

@@ -184,6 +184,51 @@ fn hostile_archives_stay_inside() {
 }
 
 #[test]
+fn devices_of_an_archive_are_copied_as_they_are() {
+    let place = Place::new("FROM nothing\n");
+    let tar = place.dir().join("out.tar");
+    let spec = format!("type=tar,dest={}", tar.display());
+    let with_devices = |devices: &[Vec<u8>]| {
+        let mut bytes = entry("Dockerfile", b'0', "", b"FROM scratch\nCOPY d /d\n");
+        bytes.extend(devices.concat());
+        bytes.resize(bytes.len() + 1024, 0);
+        let mut command = place.rbuild(&["build", "-o", &spec, "-"]);
+        run_with_input(&mut command, &bytes, LIMIT)
+    };
+    with_devices(&[
+        device("d/null", b'3', (1, 3)),
+        device("d/disk", b'4', (7, 200)),
+        entry("d/pipe", b'6', "", b""),
+    ])
+    .expect_success();
+    let listed = Command::new("tar").arg("-tvf").arg(&tar).output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for (kind, numbers, name) in [('c', "1,3", "d/null"), ('b', "7,200", "d/disk")] {
+        let is_it = |line: &&str| line.starts_with(kind) && line.ends_with(name);
+        let line = listed.lines().find(is_it);
+        assert!(line.is_some_and(|line| line.contains(numbers)), "{listed}");
+    }
+    let pipe = listed.lines().find(|line| line.ends_with("d/pipe"));
+    assert!(pipe.is_some_and(|line| line.starts_with('p')), "{listed}");
+    // To an overlay this device says that a file is gone.
+    with_devices(&[device("d/gone", b'3', (0, 0))])
+        .expect_code(1)
+        .expect_text("a character device 0:0");
+    place.assert_intact();
+}
+
+/// The entry of a device with these numbers.
+fn device(name: &str, kind: u8, (major, minor): (u32, u32)) -> Vec<u8> {
+    let mut header = entry(name, kind, "", b"");
+    header[329..337].copy_from_slice(format!("{major:07o}\0").as_bytes());
+    header[337..345].copy_from_slice(format!("{minor:07o}\0").as_bytes());
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header
+}
+
+#[test]
 fn a_cut_archive_is_refused() {
     let place = Place::new("FROM nothing\n");
     let bytes = archive(files(), &["-z"]);

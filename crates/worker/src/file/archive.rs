@@ -138,6 +138,10 @@ pub(super) fn extract(
         if inside.is_empty() {
             continue;
         }
+        // To overlay this device says that a file of a lower layer is gone.
+        if let TarKind::Char { major: 0, minor: 0 } = entry.kind {
+            return Err(damaged("a character device 0:0"));
+        }
         let target = real_target(draft, (&root, &inside), style.now)?;
         let node = plain.dress(node_of(entry, extent.as_ref()))?;
         match (&entry.kind, extent) {
