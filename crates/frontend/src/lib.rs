@@ -40,6 +40,7 @@ mod suggest;
 mod trigger;
 
 pub use diagnostic::{Code, Diagnostic};
+pub use epoch::epoch_source;
 pub use lower::{Linting, context_graph, lint, lower};
 pub use need::{ImageAnswer, ImagePlace, ImageQuestion, Known, Lowering, Question};
 pub use params::{Access, Parameter, TargetOutline};

@@ -33,6 +33,8 @@ pub struct LowerRequest {
     pub context: Option<RemoteTree>,
     /// Time of `context` in seconds since 1970, for whom `SOURCE_DATE_EPOCH` is `context`.
     pub context_epoch: Option<i64>,
+    /// Time of what [`epoch_source`](crate::epoch_source) finds, in seconds since 1970, if it has one.
+    pub named_epoch: Option<i64>,
     /// Named contexts: `NAME`, or `NAME::os/arch` for one platform only.
     pub contexts: BTreeMap<String, NamedContext>,
     /// Extra lines of `/etc/hosts` for every RUN, as (name, address).
@@ -66,6 +68,7 @@ impl LowerRequest {
             source_epoch: None,
             context: None,
             context_epoch: None,
+            named_epoch: None,
             contexts: BTreeMap::new(),
             extra_hosts: Vec::new(),
             network: NetworkMode::Default,

@@ -36,6 +36,14 @@ impl Scope {
         }
     }
 
+    /// The same without a name.
+    pub(crate) fn without(&self, name: &str) -> Scope {
+        let others = self.vars.iter().filter(|(key, _)| key != name);
+        Scope {
+            vars: others.cloned().collect(),
+        }
+    }
+
     /// All names and values in order.
     pub(crate) fn vars(&self) -> &[(String, String)] {
         &self.vars

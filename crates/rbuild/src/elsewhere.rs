@@ -81,6 +81,32 @@ pub(crate) fn named(address: &str) -> Result<RemoteTree> {
     }
 }
 
+/// The time of a source in seconds since 1970: of the commit, as the server says, or of the newest file if it is
+/// an archive; `None` if it has none.
+pub(crate) fn time_of(tree: &RemoteTree, fetching: &Fetching<'_>) -> Result<Option<i64>> {
+    let worker = fetching.worker()?;
+    let step = "[internal] resolve the time of a source";
+    let (archive, time) = announced(fetching.sink, step, |key| {
+        let cx = fetching.remote((&worker, key));
+        match tree {
+            RemoteTree::Git(op) => Ok((None, fetching.engine.git().supply(op, &cx)?.time)),
+            RemoteTree::Archive(op) | RemoteTree::File(op) => {
+                let found = fetching.engine.http().supply(op, &cx)?.0.ready(&cx)?;
+                let time = found.modified_secs();
+                let packed = time.is_none() && found.is_archive();
+                Ok::<_, BuildError>((packed.then(|| op.clone()), time))
+            }
+        }
+    })?;
+    match archive {
+        Some(op) => {
+            let packed = (RemoteTree::Archive(op), None);
+            Ok(fetching.unpacked(packed, &worker)?.epoch)
+        }
+        None => Ok(time),
+    }
+}
+
 /// Whether a text names a context in the network, as [`ContextInput::Remote`] takes it; `None` if it is
 /// a path. Errors: what is wrong with the query of a git address.
 pub fn is_remote_context(text: &str) -> Option<Result<(), String>> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rbuild_dockerfile::Dockerfile;
 use rbuild_dockerfile::check::CheckOptions;
 use rbuild_exporter::{Choice, Layout};
-use rbuild_frontend::{LowerRequest, Lowering, NamedContext, Plan, lower};
+use rbuild_frontend::{LowerRequest, Lowering, NamedContext, Plan, epoch_source, lower};
 use rbuild_graph::{Graph, Op};
 use rbuild_layer::LayerId;
 use rbuild_oci::{Digest, Platform};
@@ -138,6 +138,9 @@ fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
     let mut wanted = lower_request(request, elsewhere.as_ref())?;
     if elsewhere.is_none() {
         wanted.ignored = intake::ignored(request, &dockerfile);
+    }
+    if let Some(source) = epoch_source(&parsed.dockerfile, &wanted) {
+        wanted.named_epoch = elsewhere::time_of(&source, fetching)?;
     }
     let stages = parsed.dockerfile.stages.iter();
     let stages = stages.filter_map(|stage| Some(stage.name.as_ref()?.text.clone()));

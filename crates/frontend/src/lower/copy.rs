@@ -166,6 +166,32 @@ pub(super) fn add(
     lower(stage, command, &transfer, (&expanded, pieces), files)
 }
 
+/// Where one source of an ADD is.
+pub(crate) enum OneSource {
+    /// Behind a URL.
+    File(HttpOp),
+    /// In a git repository.
+    Git(GitOp),
+    /// In the build context.
+    Path,
+}
+
+/// Finds out what a source is; the texts are expanded.
+pub(crate) fn one_source(
+    source: &str,
+    keep_git_dir: Option<bool>,
+    checksum: &str,
+    command: &Command<'_>,
+) -> Result<OneSource, Diagnostic> {
+    let invalid = |message| Diagnostic::error(Code::InvalidSource, command.span, message);
+    let pieces = pieces(&[source.to_owned()], keep_git_dir, checksum, invalid)?;
+    Ok(match pieces.into_iter().next() {
+        Some(Piece::File(op)) => OneSource::File(op),
+        Some(Piece::Git(op)) => OneSource::Git(op),
+        Some(Piece::Paths(_)) | None => OneSource::Path,
+    })
+}
+
 /// Sorts the sources of an ADD by what they are.
 fn pieces(
     sources: &[String],

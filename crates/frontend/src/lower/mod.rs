@@ -26,6 +26,8 @@ mod user;
 mod volume;
 mod workdir;
 
+pub(crate) use self::copy::{OneSource, one_source};
+pub(crate) use self::outline::outline;
 pub use self::remote::context_graph;
 
 use rbuild_dockerfile::{Dockerfile, InstructionKind};
@@ -89,25 +91,27 @@ fn lower_platforms(
 ) -> (Vec<PlanResult>, Option<i64>) {
     let mut results = Vec::new();
     let mut source_epoch = request.source_epoch;
+    let escape = dockerfile.directives.escape;
     for (at, platform) in platforms(request).into_iter().enumerate() {
         if at > 0 {
             build.mute_warnings();
         }
-        let outline = outline::outline(dockerfile, request, &platform, build);
+        let outline = outline(dockerfile, request, &platform, build);
         let Some(mut outline) = outline else {
             continue;
         };
-        match epoch::source_epoch(request, &outline.globals, &outline.table) {
+        match epoch::source_epoch(request, (&outline.globals, escape), &outline.table) {
             Ok(found) => source_epoch = found,
             Err(error) => build.report(error),
         }
+        let request = epoch::settled(request, &mut outline.globals, source_epoch);
         outline::answer(&mut outline, known, build);
         if build.has_errors() || build.has_questions() {
             continue;
         }
         let round = Round {
             dockerfile,
-            request,
+            request: &request,
             known,
             outline: &outline,
             platform: &platform,
@@ -135,7 +139,7 @@ fn finish(
     )))
 }
 
-fn platforms(request: &LowerRequest) -> Vec<Platform> {
+pub(crate) fn platforms(request: &LowerRequest) -> Vec<Platform> {
     match request.platforms.as_slice() {
         [] => vec![request.build_platform.clone()],
         platforms => platforms.to_vec(),

@@ -183,3 +183,23 @@ fn epoch_comes_from_argument_file_or_request() {
         &["invalid SOURCE_DATE_EPOCH: abc"],
     );
 }
+
+#[test]
+fn a_stage_sees_the_time_that_a_name_stands_for() {
+    let text = "ARG SOURCE_DATE_EPOCH=s\nFROM scratch AS s\nADD https://x/y /\nFROM scratch\n\
+                ARG SOURCE_DATE_EPOCH\nENV AT=$SOURCE_DATE_EPOCH\n";
+    let check = |asked: &LowerRequest, time: Option<i64>, at: &str| {
+        let plan = plan_of(text, asked);
+        assert_eq!(plan.source_epoch, time);
+        let env = &plan.results[0].config.config.env;
+        assert!(env.contains(&format!("AT={at}")), "{env:?}");
+    };
+    let mut asked = request();
+    check(&asked, None, "");
+    asked.named_epoch = Some(5);
+    check(&asked, Some(5), "5");
+    let mut asked = with_args(&[("SOURCE_DATE_EPOCH", "context")]);
+    check(&asked, None, "");
+    asked.context_epoch = Some(6);
+    check(&asked, Some(6), "6");
+}

@@ -375,14 +375,75 @@ fn the_time_of_a_context_can_be_the_time_of_the_image() {
         let modified = "Sun, 06 Nov 1994 08:49:37 GMT";
         WebReply::of("FROM scratch\nCOPY context /\n").header("Last-Modified", modified)
     });
-    let check = |context: &str, wanted: &str| {
-        let place = Place::new("FROM nothing\n");
-        let epoch = "SOURCE_DATE_EPOCH=context";
-        let words = ["build", "-t", "dated", "--build-arg", epoch, context];
-        place.run(&words).expect_success();
+    let inspected = |place: &Place, words: &[&str], wanted: &str| {
+        let all = [&["build", "-t", "dated", "--build-arg"], words].concat();
+        place.run(&all).expect_success();
         place.run(&["inspect", "dated"]).expect_text(wanted);
     };
-    check(&git_server.url("r.git/.git"), "2001-09-09T01:46:40Z");
-    check(&web.url("/x.tgz"), "2004-11-09T11:33:20Z");
-    check(&dated.url("/x"), "1994-11-06T08:49:37Z");
+    let git_url = git_server.url("r.git/.git");
+    for (address, wanted) in [
+        (&git_url, "2001-09-09T01:46:40Z"),
+        (&web.url("/x.tgz"), "2004-11-09T11:33:20Z"),
+        (&dated.url("/x"), "1994-11-06T08:49:37Z"),
+    ] {
+        let place = Place::new("FROM nothing\n");
+        inspected(&place, &["SOURCE_DATE_EPOCH=context", address], wanted);
+        // The same of a named context, and of a stage that is one ADD.
+        let text = format!(
+            "ARG AT={address}\nFROM scratch AS Source\nARG TO=/d\nADD $AT $TO/\nFROM scratch\n\
+             COPY Dockerfile /\n"
+        );
+        let place = Place::new(&text);
+        let context = place.context();
+        let context = context.to_str().expect("a path of text");
+        inspected(&place, &["SOURCE_DATE_EPOCH=source", context], wanted);
+        let named = format!("other={address}");
+        let words = [
+            "SOURCE_DATE_EPOCH=other",
+            "--build-context",
+            &named,
+            context,
+        ];
+        inspected(&place, &words, wanted);
+    }
+}
+
+#[test]
+fn what_has_no_time_to_take_is_said() {
+    let web = WebServer::start(|_| WebReply::status(404));
+    let url = web.url("/x");
+    let check = |stage: &str, wanted: &str| {
+        let place = Place::new(&format!("{stage}\nFROM scratch\nCOPY Dockerfile /\n"));
+        let words = ["--build-arg", "SOURCE_DATE_EPOCH=s", "-t", "x"];
+        place.build(&words).expect_code(1).expect_text(wanted);
+        place.assert_intact();
+    };
+    let one = "SOURCE_DATE_EPOCH stage must contain exactly one remote ADD";
+    check(
+        "FROM busybox AS s",
+        "SOURCE_DATE_EPOCH stage must use FROM scratch",
+    );
+    check("FROM scratch AS s", one);
+    check(&format!("FROM scratch AS s\nADD {url} /\nADD {url} /"), one);
+    check(
+        &format!("FROM scratch AS s\nADD {url} {url} /"),
+        "must contain exactly one remote ADD source",
+    );
+    check(
+        "FROM scratch AS s\nADD Dockerfile /",
+        "source must be a single HTTP(S) or Git ADD",
+    );
+    check(
+        &format!("FROM scratch AS s\nADD {url} /\nENV A=b"),
+        "does not meet source-only requirements: unsupported ENV instruction",
+    );
+    check(
+        &format!("FROM scratch AS s\nADD {url} /"),
+        "invalid response status 404",
+    );
+    check("FROM scratch AS other", "invalid SOURCE_DATE_EPOCH: s");
+    // Directories and images have none: it is as if nothing were said.
+    let place = Place::new("FROM scratch\nCOPY Dockerfile /\n");
+    let words = ["--build-arg", "SOURCE_DATE_EPOCH=busybox", "-t", "x"];
+    place.build(&words).expect_success();
 }
