@@ -9,6 +9,7 @@ mod bootstrap;
 mod conformance;
 mod demo;
 mod differential;
+mod foreign;
 mod fuzz;
 mod host;
 mod judges;
@@ -32,6 +33,7 @@ Commands:
   differential [COUNT] [--seed N]   ask BuildKit's own packages and ours the same random questions
                [--only SUBJECT]     (parse, word, ignore or glob; 20000 of each)
   fuzz [SECONDS] [TARGET…]          feed the parsers with anything (default: 12 seconds each)
+  emulation                         build for another processor with a real emulator
   services                          build and run the larger Dockerfiles of testdata/builds
   judges                            let Docker, skopeo and umoci judge a built image
 ";
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Some((&"fuzz", rest)) => {
             fuzz::Options::parse(rest).and_then(|options| fuzz::fuzz(&options))
         }
+        Some((&"emulation", [])) => test::emulation(),
         Some((&"services", [])) => services::services(),
         Some((&"judges", [])) => judges::judges(),
         _ => {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::conformance;
+use crate::foreign;
 use crate::fuzz;
 use crate::packages;
 use crate::shell::{self, cargo, say, seconds, show, step};
@@ -116,6 +117,21 @@ pub fn test(extent: Extent) -> Result<()> {
     Ok(())
 }
 
+/// Runs the tests of several platforms alone, with the real emulator.
+pub fn emulation() -> Result<()> {
+    let Some(folder) = foreign::ensure()? else {
+        bail!("this machine's own processor is the one that would be emulated");
+    };
+    packages::ensure(&["busybox", "newuidmap"])?;
+    show(&mut cargo(["build", "--quiet", "--package", "rbuild-cli"]))?;
+    let mut run = cargo(["test", "--package", "rbuild-testkit", "--test", "system"]);
+    run.args(["--", "platforms::"])
+        .env("RBUILD_BIN", binary())
+        .env("RBUILD_REQUIRE_PRIVILEGED", "1")
+        .env(foreign::VARIABLE, folder);
+    show(&mut run).map(drop)
+}
+
 /// The program that `cargo build` makes; tests do not wait for an optimised one.
 fn binary() -> PathBuf {
     shell::target_dir().join("debug/rbuild")
@@ -129,6 +145,11 @@ fn tests(extent: Extent) -> Result<Tally> {
         run.args(["--lib", "--bins", "--test", "it", "--test", "tidy"]);
     }
     run.env("RBUILD_BIN", binary());
+    if extent == Extent::Full
+        && let Some(folder) = foreign::ensure()?
+    {
+        run.env(foreign::VARIABLE, folder);
+    }
     if packages::is_root() {
         run.env("RBUILD_REQUIRE_PRIVILEGED", "1");
     }

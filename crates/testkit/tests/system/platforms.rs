@@ -3,9 +3,12 @@
 //! Emulators are registered in a user namespace of the test's own, which Linux has had since 6.7: the
 //! machine's registrations are neither used nor touched. Where that is refused the tests say so and pass.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rbuild_testkit::{Finished, Listing, Privilege, Tree, granted, need_tool, run};
+use serde_json::Value;
 
 use crate::place::{LIMIT, Place};
 
@@ -25,8 +28,14 @@ fn foreign() -> Place {
     )
 }
 
-/// Runs a build where nothing is registered but what `register` says; `None` where that cannot be had.
+/// Builds the foreign place for ARM.
 fn registered(place: &Place, register: &[String]) -> Option<Finished> {
+    let words = ["-t", "foreign", "--platform", "linux/arm64"];
+    build_registered(place, register, &words)
+}
+
+/// Runs a build where nothing is registered but what `register` says; `None` where that cannot be had.
+fn build_registered(place: &Place, register: &[String], words: &[&str]) -> Option<Finished> {
     need_tool("newuidmap");
     let grant = place.dir().join("subid");
     std::fs::write(&grant, "root:0:65536\n").expect("write the grant");
@@ -53,7 +62,7 @@ fn registered(place: &Place, register: &[String]) -> Option<Finished> {
         .iter()
         .map(|line| format!(" && echo '{line}' > /proc/sys/fs/binfmt_misc/register"))
         .collect();
-    let build = place.build_command(&["-t", "foreign", "--platform", "linux/arm64"]);
+    let build = place.build_command(words);
     let mut command = inside(&format!("{mount}{lines} && exec \"$0\" \"$@\""));
     command.arg(build.get_program()).args(build.get_args());
     command.env_remove("RBUILD_ROOT").current_dir(place.dir());
@@ -77,6 +86,113 @@ fn an_emulator_that_is_registered_runs_steps() {
     if let Some(built) = registered(&place, &[register]) {
         built.expect_success().expect_text("/program word");
     }
+}
+
+/// The folder with a real emulator and a shell for ARM; `None` where nobody fetched it.
+fn emulator() -> Option<PathBuf> {
+    let folder = std::env::var_os("RBUILD_FOREIGN").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: `cargo xtask emulation` fetches an emulator and runs this with it");
+    }
+    folder
+}
+
+/// A place whose steps run a busybox of each processor.
+fn two_processors(emulator: &Path) -> Place {
+    let read = |file: &Path| std::fs::read(file).unwrap_or_else(|e| panic!("{file:?}: {e}"));
+    Place::with(
+        "FROM --platform=$BUILDPLATFORM busybox AS once\n\
+         RUN head -c 8 /dev/urandom | od -An -tx1 > /once && uname -m > /builder\n\
+         FROM scratch AS shell\n\
+         ARG TARGETARCH\n\
+         COPY --chmod=755 busybox-$TARGETARCH /bin/busybox\n\
+         RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n\
+         RUN echo machine $(uname -m) && uname -m > /machine && chown 7:8 /machine\n\
+         FROM shell\n\
+         COPY --from=once /once /builder /\n\
+         RUN test -s /once && ls -l /machine | awk '{ print $3 \":\" $4 }' > /owner\n",
+        Tree::new()
+            .file("busybox-amd64", read(&need_tool("busybox")))
+            .file("busybox-arm64", read(&emulator.join("busybox-arm64"))),
+    )
+}
+
+/// The real emulator as its package registers it.
+fn real_registration(emulator: &Path) -> String {
+    let mask = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff";
+    let program = emulator.join("qemu-aarch64-static");
+    format!(":arm64:M::{ARM64_MAGIC}:{mask}:{}:F", program.display())
+}
+
+#[test]
+fn a_real_emulator_runs_the_steps_of_one_platform() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let Some(emulator) = emulator() else { return };
+    let place = two_processors(&emulator);
+    let words = ["--platform=linux/arm64", "-o", "type=local,dest=out"];
+    let register = [real_registration(&emulator)];
+    let Some(built) = build_registered(&place, &register, &words) else {
+        return;
+    };
+    built.expect_success().expect_text("machine aarch64");
+    let read = |file: &str| std::fs::read_to_string(place.dir().join("out").join(file));
+    assert_eq!(read("machine").expect("made"), "aarch64\n");
+    assert_eq!(read("owner").expect("made"), "7:8\n");
+    assert_ne!(read("builder").expect("made"), "aarch64\n");
+}
+
+#[test]
+fn a_real_emulator_makes_an_index_of_two_platforms() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let Some(emulator) = emulator() else { return };
+    let place = two_processors(&emulator);
+    let words = [
+        "--platform=linux/amd64,linux/arm64",
+        "--output=type=oci,dest=layout,tar=false",
+        "--output=type=local,dest=out",
+    ];
+    let register = [real_registration(&emulator)];
+    let Some(built) = build_registered(&place, &register, &words) else {
+        return;
+    };
+    let built = built
+        .expect_success()
+        .expect_text("machine aarch64")
+        .expect_text("machine x86_64");
+    // A step whose lines are interrupted by another's is named again, with the same number.
+    let heads = built
+        .stderr
+        .lines()
+        .filter(|line| line.contains("] RUN head"));
+    assert_eq!(heads.collect::<BTreeSet<_>>().len(), 1, "{built}");
+    let read = |file: &str| std::fs::read_to_string(place.dir().join("out").join(file));
+    assert_eq!(read("linux_arm64/machine").expect("made"), "aarch64\n");
+    assert_eq!(read("linux_amd64/machine").expect("made"), "x86_64\n");
+    let once = |platform: &str| read(&format!("{platform}/once")).expect("made");
+    assert_eq!(once("linux_arm64"), once("linux_amd64"));
+    let index = index_in(&place.dir().join("layout"));
+    let platforms: Vec<&str> = index["manifests"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|manifest| manifest["platform"]["architecture"].as_str())
+        .collect();
+    assert_eq!(platforms, ["amd64", "arm64"], "{index:#}");
+}
+
+/// The image index that a layout's own index names.
+fn index_in(layout: &Path) -> Value {
+    let read = |path: &Path| -> Value {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+        serde_json::from_slice(&bytes).expect("JSON")
+    };
+    let top = read(&layout.join("index.json"));
+    let digest = top["manifests"][0]["digest"].as_str().expect("a digest");
+    read(&layout.join("blobs").join(digest.replace(':', "/")))
 }
 
 #[test]
