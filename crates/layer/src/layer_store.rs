@@ -183,6 +183,22 @@ impl LayerStore {
         Ok(info.original.is_some() || (here && known))
     }
 
+    /// Whether the layer's bytes are in the store in some form, so that nothing has to be fetched to use it.
+    ///
+    /// Looks at names only.
+    pub fn is_here(&self, layer: &LayerId) -> Result<bool> {
+        let Some(info) = self.find(layer)? else {
+            return Ok(false);
+        };
+        let original = info
+            .original
+            .as_ref()
+            .map(|original| &original.descriptor.digest);
+        let packed = info.pack.as_ref().map(|pack| &pack.bytes);
+        let mut blobs = info.blob.iter().chain(original).chain(packed);
+        Ok(blobs.any(|digest| self.store().has_blob(digest)) || self.usable_tree(&info).is_some())
+    }
+
     /// The pulled layer of a chain of diff ids, if one's bytes were verified to top it.
     pub fn by_chain(&self, chain: &ChainId) -> Result<Option<LayerId>> {
         let row = self.store().get(Table::Chains, &chain.to_string())?;

@@ -100,7 +100,8 @@ fn wanted(
 ) -> Result<LowerRequest> {
     let mut wanted = pipeline::lower_request(request, elsewhere)?;
     if elsewhere.is_none() {
-        wanted.ignored = intake::ignored(request, dockerfile);
+        let found = intake::ignored(request, dockerfile);
+        wanted.ignored = found.map(|(set, _)| set).filter(|set| !set.is_empty());
     }
     if wanted.target.is_none() {
         wanted.extent = Extent::All;

@@ -13,6 +13,8 @@ use crate::elsewhere::Elsewhere;
 use crate::engine::Engine;
 use crate::{BuildError, BuildRequest, ContextInput, DockerfileInput, NamedContextInput, Result};
 
+/// Name of the ignore file at the root of a context.
+const IGNORE_FILE: &str = ".dockerignore";
 /// Largest ignore file that is read.
 const MAX_IGNORE_BYTES: u64 = 4 << 20;
 
@@ -22,8 +24,21 @@ pub(crate) struct DockerfileText {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// How many bytes were read.
+    pub size_bytes: u64,
     /// Where it lies, if it is a file.
     pub path: Option<PathBuf>,
+}
+
+impl DockerfileText {
+    fn new(name: impl Into<String>, bytes: &[u8], path: Option<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            text: rbuild_dockerfile::decode(bytes).into_owned(),
+            size_bytes: bytes.len() as u64,
+            path,
+        }
+    }
 }
 
 /// Refuses contexts that are no directories, whether or not the build comes to need them.
@@ -46,11 +61,7 @@ pub(crate) fn check_contexts(request: &BuildRequest) -> Result<()> {
 pub(crate) fn dockerfile(request: &BuildRequest) -> Result<DockerfileText> {
     let (path, name) = match &request.dockerfile {
         DockerfileInput::Text(bytes) => {
-            return Ok(DockerfileText {
-                name: "Dockerfile".to_owned(),
-                text: text(bytes),
-                path: None,
-            });
+            return Ok(DockerfileText::new("Dockerfile", bytes, None));
         }
         DockerfileInput::File(path) => (path.clone(), shown_name(path)),
         DockerfileInput::Default => match &request.context {
@@ -62,11 +73,7 @@ pub(crate) fn dockerfile(request: &BuildRequest) -> Result<DockerfileText> {
         io::ErrorKind::NotFound => BuildError::no_dockerfile(&path),
         _ => BuildError::read("read the Dockerfile", &path, e),
     })?;
-    Ok(DockerfileText {
-        name,
-        text: text(&bytes),
-        path: Some(path),
-    })
+    Ok(DockerfileText::new(name, &bytes, Some(path)))
 }
 
 /// Reads the Dockerfile of a context that is no local directory.
@@ -88,19 +95,20 @@ pub(crate) fn dockerfile_elsewhere(
     for name in &names {
         let limit = MAX_FILE_BYTES as u64;
         if let Some(bytes) = context.read(engine, name, (limit, cancel))? {
-            return Ok(DockerfileText {
-                name: shown_name(Path::new(name)),
-                text: text(&bytes),
-                path: None,
-            });
+            let name = shown_name(Path::new(name));
+            return Ok(DockerfileText::new(name, &bytes, None));
         }
     }
     let first = names.first().copied().unwrap_or("Dockerfile");
     Err(BuildError::no_dockerfile(Path::new(first)))
 }
 
-fn text(bytes: &[u8]) -> String {
-    rbuild_dockerfile::decode(bytes).into_owned()
+/// What messages call the Dockerfile of a request before it is found.
+pub(crate) fn dockerfile_name(request: &BuildRequest) -> String {
+    match &request.dockerfile {
+        DockerfileInput::File(path) => shown_name(path),
+        DockerfileInput::Text(_) | DockerfileInput::Default => "Dockerfile".to_owned(),
+    }
 }
 
 fn shown_name(path: &Path) -> String {
@@ -121,40 +129,53 @@ fn default_in(dir: &Path) -> (PathBuf, String) {
 
 /// The ignore rules of the main context: those of the Dockerfile's own file, else of the root's.
 pub(crate) fn ignore_of(request: &BuildRequest, dockerfile: &DockerfileText) -> Result<Ignore> {
+    let found = found_ignore(request, dockerfile)?;
+    Ok(found.map_or_else(nothing, |(ignore, _)| ignore))
+}
+
+/// The same with the size of the file; `None` where there is none.
+fn found_ignore(
+    request: &BuildRequest,
+    dockerfile: &DockerfileText,
+) -> Result<Option<(Ignore, u64)>> {
     if let Some(path) = &dockerfile.path {
         let mut own = path.clone().into_os_string();
         own.push(".dockerignore");
         let own = PathBuf::from(own);
         if let Some(found) = ignore_file(&own)? {
-            return Ok(found);
+            return Ok(Some(found));
         }
     }
     match &request.context {
-        ContextInput::Directory(dir) => ignore_in(dir),
-        _ => Ok(nothing()),
+        ContextInput::Directory(dir) => ignore_file(&dir.join(IGNORE_FILE)),
+        _ => Ok(None),
     }
 }
 
-/// What the main context leaves out, for warnings; a file that cannot be read is reported when the
-/// context is.
-pub(crate) fn ignored(request: &BuildRequest, dockerfile: &DockerfileText) -> Option<IgnoreSet> {
-    let set = ignore_of(request, dockerfile).ok()?.set;
-    (!set.is_empty()).then_some(set)
+/// What the main context leaves out, for warnings, and the size of the file that says so; a file that
+/// cannot be read is reported when the context is.
+pub(crate) fn ignored(
+    request: &BuildRequest,
+    dockerfile: &DockerfileText,
+) -> Option<(IgnoreSet, u64)> {
+    let (ignore, size_bytes) = found_ignore(request, dockerfile).ok()??;
+    Some((ignore.set, size_bytes))
 }
 
 /// The ignore rules of a directory.
 pub(crate) fn ignore_in(dir: &Path) -> Result<Ignore> {
-    Ok(ignore_file(&dir.join(".dockerignore"))?.unwrap_or_else(nothing))
+    let found = ignore_file(&dir.join(IGNORE_FILE))?;
+    Ok(found.map_or_else(nothing, |(ignore, _)| ignore))
 }
 
 fn nothing() -> Ignore {
     Ignore {
         set: IgnoreSet::default(),
-        name: ".dockerignore".to_owned(),
+        name: IGNORE_FILE.to_owned(),
     }
 }
 
-fn ignore_file(path: &Path) -> Result<Option<Ignore>> {
+fn ignore_file(path: &Path) -> Result<Option<(Ignore, u64)>> {
     let bytes = match read_regular(path, MAX_IGNORE_BYTES) {
         Err(e)
             if matches!(
@@ -168,10 +189,8 @@ fn ignore_file(path: &Path) -> Result<Option<Ignore>> {
     };
     let text = String::from_utf8_lossy(&bytes);
     let set = IgnoreSet::parse(&text).map_err(|e| BuildError::ignore(path, &text, e))?;
-    Ok(Some(Ignore {
-        set,
-        name: shown_name(path),
-    }))
+    let name = shown_name(path);
+    Ok(Some((Ignore { set, name }, bytes.len() as u64)))
 }
 
 /// Reads a whole file that must be a regular one of at most `limit` bytes.

@@ -5,6 +5,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use rbuild_frontend::{LowerRequest, Lowering, NamedContext, Plan, epoch_source, 
 use rbuild_graph::{Graph, Op};
 use rbuild_layer::LayerId;
 use rbuild_oci::{Digest, Platform};
+use rbuild_pattern::IgnoreSet;
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
@@ -27,7 +29,7 @@ use crate::elsewhere::{self, Elsewhere, Fetching};
 use crate::engine::Engine;
 use crate::outcome::StepCount;
 use crate::places::Places;
-use crate::step::announced;
+use crate::step::{announced, note_read};
 use crate::warnings::{Heeding, Warnings};
 use crate::workers::{self, Agents, Given};
 use crate::{
@@ -137,7 +139,7 @@ fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
     let mut warnings = warnings?;
     let mut wanted = lower_request(request, elsewhere.as_ref())?;
     if elsewhere.is_none() {
-        wanted.ignored = intake::ignored(request, &dockerfile);
+        wanted.ignored = ignored(request, &dockerfile, sink);
     }
     if let Some(source) = epoch_source(&parsed.dockerfile, &wanted) {
         wanted.named_epoch = elsewhere::time_of(&source, fetching)?;
@@ -169,12 +171,39 @@ pub(crate) fn definition(
     let (request, cancel) = (fetching.request, fetching.cancel);
     intake::check_contexts(request)?;
     let elsewhere = elsewhere::context(fetching)?;
-    let load = "[internal] load build definition from Dockerfile";
-    let dockerfile = announced(fetching.sink, load, |_| match &elsewhere {
-        Some(found) => intake::dockerfile_elsewhere(request, found, (fetching.engine, cancel)),
-        None => intake::dockerfile(request),
+    let name = intake::dockerfile_name(request);
+    let load = format!("[internal] load build definition from {name}");
+    let dockerfile = announced(fetching.sink, &load, |key| {
+        let found = match &elsewhere {
+            Some(found) => intake::dockerfile_elsewhere(request, found, (fetching.engine, cancel)),
+            None => intake::dockerfile(request),
+        }?;
+        note_read(
+            fetching.sink,
+            key,
+            "transferring dockerfile:",
+            found.size_bytes,
+        );
+        Ok::<_, BuildError>(found)
     })?;
     Ok((dockerfile, elsewhere))
+}
+
+/// What the context leaves out, announced as BuildKit does.
+fn ignored(
+    request: &BuildRequest,
+    dockerfile: &intake::DockerfileText,
+    sink: &dyn Sink,
+) -> Option<IgnoreSet> {
+    let read = announced(sink, "[internal] load .dockerignore", |key| {
+        let found = intake::ignored(request, dockerfile);
+        if let Some((_, size_bytes)) = &found {
+            note_read(sink, key, "transferring context:", *size_bytes);
+        }
+        Ok::<_, Infallible>(found)
+    });
+    let (set, _) = read.unwrap_or_default()?;
+    (!set.is_empty()).then_some(set)
 }
 
 /// Lowers, and answers what lowering asks, until it is done.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use rbuild_oci::Digest;
-use rbuild_progress::{Event, Sink, VertexKey, VertexUpdate};
+use rbuild_progress::{Event, Sink, StatusUpdate, VertexKey, VertexUpdate};
 
 /// Does a piece of work as a step of its own in the progress.
 pub(crate) fn announced<T, E: std::fmt::Display>(
@@ -30,4 +30,18 @@ pub(crate) fn announced<T, E: std::fmt::Display>(
     let error = result.as_ref().err().map(ToString::to_string);
     sink.send(update(Some(SystemTime::now()), error));
     result
+}
+
+/// Tells of `bytes` that a step read at once, by the name that BuildKit gives to such work.
+pub(crate) fn note_read(sink: &dyn Sink, key: &VertexKey, name: &str, bytes: u64) {
+    let now = SystemTime::now();
+    sink.send(Event::Status(StatusUpdate {
+        vertex: key.clone(),
+        id: name.to_owned(),
+        name: name.to_owned(),
+        current: bytes,
+        total: None,
+        started: Some(now),
+        completed: Some(now),
+    }));
 }

@@ -13,7 +13,7 @@ use crate::announce::{Announcer, End};
 use crate::error::Failure;
 use crate::keying::{Keys, Probed};
 use crate::plan::Plan;
-use crate::{CacheIndex, CacheKey, OpContext, Origin, Record, Worker};
+use crate::{CacheIndex, CacheKey, OpContext, Origin, Presence, Record, Worker};
 
 /// What all tasks of a solve share.
 pub(crate) struct Bench<'a, W> {
@@ -85,8 +85,12 @@ impl<W: Worker> Bench<'_, W> {
         match task {
             Task::Supply(ix) => self.guarded(ix, cancel, |started| {
                 self.announcer.begin(ix, started);
-                let done = self.supply(ix, cancel)?;
-                self.announcer.end(ix, started, End::Made);
+                let (done, presence) = self.supply(ix, cancel)?;
+                let end = match presence {
+                    Presence::Kept => End::Cached,
+                    Presence::Fresh => End::Made,
+                };
+                self.announcer.end(ix, started, end);
                 Ok(Message::Done(ix, done))
             }),
             Task::Probe(ix, inputs) => self.guarded(ix, cancel, |started| {
@@ -140,15 +144,20 @@ impl<W: Worker> Bench<'_, W> {
         Message::Failed(ix, failure)
     }
 
-    fn supply(&self, ix: VertexIx, cancel: &CancelToken) -> Attempt<Done<W::Output>, W> {
+    fn supply(
+        &self,
+        ix: VertexIx,
+        cancel: &CancelToken,
+    ) -> Attempt<(Done<W::Output>, Presence), W> {
         let vertex = self.plan.vertex(ix);
         let cx = self.context(ix, cancel);
         let supplied = self.worker.supply(vertex, &cx).map_err(Failure::Worker)?;
-        Ok(Done {
+        let done = Done {
             output: supplied.output,
             identity: supplied.key.as_ref().map(CacheKey::of_source),
             origin: Origin::Source,
-        })
+        };
+        Ok((done, supplied.presence))
     }
 
     fn perform(

@@ -48,4 +48,4 @@ pub use error::SolveError;
 pub use key::{CacheKey, InputNote, KeyInputs, Part};
 pub use outcome::{Origin, Solved};
 pub use solve::{SolveRequest, solve};
-pub use worker::{OpContext, Supplied, Worker};
+pub use worker::{OpContext, Presence, Supplied, Worker};

@@ -74,6 +74,17 @@ pub struct Supplied<O> {
     /// file in the network its content. `None` lets it count by the content of selected files only
     /// (a local directory).
     pub key: Option<Digest>,
+    /// How people see it.
+    pub presence: Presence,
+}
+
+/// Where the bytes of a source are, as far as people are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Here since an earlier build: shown as cached.
+    Kept,
+    /// Just read, or to be fetched once they are needed.
+    Fresh,
 }
 
 /// What an op is told about the build it is part of.

@@ -8,7 +8,7 @@ use rbuild_graph::{CopyAction, ExecMountKind, ExecOp, FileAction, FileOp, Op, Ve
 use rbuild_layer::{FileView, LayerId, LayerStore};
 use rbuild_oci::Digest;
 use rbuild_sandbox::Nursery;
-use rbuild_solver::{OpContext, Supplied, Worker};
+use rbuild_solver::{OpContext, Presence, Supplied, Worker};
 use rbuild_source::{
     AgentSocket, GitSource, HttpSource, Keyring, LocalContext, RemoteContext, RemoteLimits,
     Selection,
@@ -312,13 +312,18 @@ impl Worker for LocalWorker {
         match &vertex.op {
             Op::Image(image) => {
                 let layers = self.images.get(&image.manifest).ok_or(Error::Input)?;
+                let mut presence = Presence::Kept;
                 for layer in layers {
                     self.layers.hold(layer, &self.lease)?;
+                    if !self.layers.is_here(layer)? {
+                        presence = Presence::Fresh;
+                    }
                 }
                 let text = format!("image {} {}", image.manifest, image.platform);
                 Ok(Supplied {
                     output: Output::Layers(layers.as_slice().into()),
                     key: Some(Digest::sha256_of(text.as_bytes())),
+                    presence,
                 })
             }
             Op::Local(local) => {
@@ -326,6 +331,7 @@ impl Worker for LocalWorker {
                 Ok(Supplied {
                     output: Output::Local(found.clone()),
                     key: None,
+                    presence: Presence::Fresh,
                 })
             }
             Op::Http(http) => {
@@ -333,6 +339,7 @@ impl Worker for LocalWorker {
                 Ok(Supplied {
                     output: Output::Web(file),
                     key: Some(key),
+                    presence: Presence::Fresh,
                 })
             }
             Op::Git(git) => {
@@ -340,6 +347,7 @@ impl Worker for LocalWorker {
                 Ok(Supplied {
                     output: Output::Layers([tree.layer].as_slice().into()),
                     key: Some(tree.key),
+                    presence: Presence::Fresh,
                 })
             }
             Op::File(_) | Op::Exec(_) => Err(Error::Input),

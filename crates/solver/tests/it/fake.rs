@@ -8,7 +8,9 @@ use std::thread::{self, ThreadId};
 use rbuild_graph::{ExecMountKind, ExecOp, FileAction, FileOp, Op, Vertex};
 use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
-use rbuild_solver::{CacheError, CacheIndex, CacheKey, KeyInputs, OpContext, Supplied, Worker};
+use rbuild_solver::{
+    CacheError, CacheIndex, CacheKey, KeyInputs, OpContext, Presence, Supplied, Worker,
+};
 
 /// Path to text.
 pub type Files = BTreeMap<String, String>;
@@ -192,7 +194,12 @@ impl Worker for Fake {
             files: layer,
             layer: number,
         };
-        Ok(Supplied { output, key })
+        let presence = Presence::Fresh;
+        Ok(Supplied {
+            output,
+            key,
+            presence,
+        })
     }
 
     fn run(&self, vertex: &Vertex, inputs: &[Value], cx: &OpContext<'_>) -> Result<Value, Refused> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rbuild_testkit::{Finished, WebLength, WebReply, WebServer};
 
 use crate::interrupt::{ends_when_interrupted, start_until};
-use crate::place::Place;
+use crate::place::{Place, cached_steps};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 /// SHA-256 of `hello`.
@@ -70,7 +70,8 @@ fn what_is_still_current_is_not_downloaded_again() {
     let place = place("FROM scratch\nADD URL/f /f\n", &server);
     built(&place);
     let (_, second) = build(&place, &[]);
-    second.expect_success().expect_text("CACHED");
+    let second = second.expect_success();
+    assert!(!cached_steps(&second).is_empty(), "{second}");
     let asked = server.asked();
     assert_eq!(asked.len(), 2);
     assert_eq!(asked[1].header("if-none-match"), Some("\"v1\""));

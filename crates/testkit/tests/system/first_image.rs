@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rbuild_testkit::{Privilege, granted};
+use rbuild_testkit::{Finished, Privilege, granted};
 
-use crate::place::{Place, shell_in};
+use crate::place::{Place, cached_steps, shell_in};
 
 const FIRST: &str = "FROM busybox\n\
     Run mkdir /tmp/logs\n\
@@ -56,11 +56,45 @@ fn the_second_build_comes_from_the_cache() {
     let begun = Instant::now();
     let second = place.build(&["-t", "first"]).expect_success();
     let elapsed = begun.elapsed();
-    assert_eq!(second.text().matches("CACHED").count(), 5, "{second}");
+    assert_eq!(cached_steps(&second).len(), 5, "{second}");
     assert!(
         elapsed < Duration::from_secs(2),
         "a cached build took {elapsed:?}"
     );
+}
+
+#[test]
+fn what_is_read_and_what_is_here_is_told_as_buildkit_does() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let place = place();
+    place.write(".dockerignore", "*.md\n");
+    let base = |built: &Finished| {
+        let text = built.text();
+        let mut lines = text
+            .lines()
+            .skip_while(|line| !line.contains("[context busybox] "));
+        lines.nth(1).unwrap_or_default().to_owned()
+    };
+    let first = place.build(&[]).expect_success();
+    let size = FIRST.len();
+    let first = first.expect_text(&format!(
+        "[internal] load build definition from Dockerfile\n#1 transferring dockerfile: {size}B done\n#1 DONE"
+    ));
+    let first = first
+        .expect_text("[internal] load .dockerignore\n#2 transferring context: 5B done\n#2 DONE");
+    assert!(base(&first).contains(" DONE "), "{first}");
+    place.write("other.Dockerfile", "FROM busybox\nRUN true\n");
+    std::fs::remove_file(place.context().join(".dockerignore")).expect("remove it");
+    let second = place
+        .build(&["-f", "context/other.Dockerfile"])
+        .expect_success();
+    let second = second
+        .expect_text("[internal] load build definition from other.Dockerfile\n")
+        .expect_text("[internal] load .dockerignore\n#2 DONE");
+    assert!(base(&second).ends_with(" CACHED"), "{second}");
+    assert!(cached_steps(&second).is_empty(), "{second}");
 }
 
 #[test]
@@ -72,7 +106,7 @@ fn a_changed_file_runs_only_what_depends_on_it() {
     place.build(&["-t", "first"]).expect_success();
     place.write("greeting", "goodbye\n");
     let second = place.build(&["-t", "first"]).expect_success();
-    assert_eq!(second.text().matches("CACHED").count(), 3, "{second}");
+    assert_eq!(cached_steps(&second).len(), 3, "{second}");
     assert_eq!(
         shell_in(&place, "first", "cat /tmp/logs/one"),
         "one\ngoodbye\n"
@@ -150,7 +184,7 @@ fn after_a_restart_of_the_machine_layers_are_checked_before_use() {
     restart();
     let second = place.build(&["-t", "first"]).expect_success();
     let second = second.expect_text("check the store after a restart");
-    assert_eq!(second.text().matches("CACHED").count(), 5, "{second}");
+    assert_eq!(cached_steps(&second).len(), 5, "{second}");
     let torn = std::fs::read_dir(place.store().join("trees")).expect("list trees");
     let torn = torn
         .flatten()
@@ -160,7 +194,7 @@ fn after_a_restart_of_the_machine_layers_are_checked_before_use() {
     std::fs::write(torn, "\0\0\0\0").expect("tear a file");
     restart();
     let third = place.build(&["-t", "first"]).expect_success();
-    assert!(third.text().matches("CACHED").count() < 5, "{third}");
+    assert!(cached_steps(&third).len() < 5, "{third}");
     assert_eq!(
         shell_in(&place, "first", "cat /tmp/logs/one"),
         "one\nhello\n"

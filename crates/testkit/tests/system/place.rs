@@ -100,6 +100,23 @@ impl Place {
     }
 }
 
+/// Returns the names of the steps that were found in the cache; bases do not count.
+pub fn cached_steps(done: &Finished) -> Vec<String> {
+    let text = done.text();
+    let numbered = || {
+        text.lines()
+            .filter_map(|line| line.strip_prefix('#')?.split_once(' '))
+    };
+    let name = |number| numbered().find(|(n, _)| *n == number).map(|(_, name)| name);
+    let is_base = |name: &str| name.contains("] FROM ") || name.starts_with("[context ");
+    numbered()
+        .filter(|(_, word)| *word == "CACHED")
+        .filter_map(|(number, _)| name(number))
+        .filter(|name| !is_base(name))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Returns an OCI layout with busybox, made once for all tests.
 pub fn busybox() -> &'static Path {
     static LAYOUT: OnceLock<PathBuf> = OnceLock::new();

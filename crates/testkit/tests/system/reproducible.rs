@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rbuild_testkit::{Finished, Listing, Privilege, Tree, granted, run};
 
-use crate::place::{LIMIT, Place};
+use crate::place::{LIMIT, Place, cached_steps};
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH=1600000000";
 
@@ -121,7 +121,7 @@ fn only_later_times_of_new_layers_are_rewritten() {
     // The steps' own layers are as they were: a build without the wish finds them in the cache.
     let words = ["-t", "plain", "--build-arg", EPOCH];
     let again = builder.build(&place, &words).expect_success();
-    assert!(again.text().contains("CACHED"), "{again}");
+    assert!(!cached_steps(&again).is_empty(), "{again}");
     assert_eq!(
         crate::place::shell_in(&place, "plain", "stat -c %Y /src/a"),
         "1700000000\n"
