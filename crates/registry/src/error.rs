@@ -280,6 +280,36 @@ pub enum Error {
         /// What went wrong.
         source: std::io::Error,
     },
+    /// No container engine listens at an address.
+    #[error("cannot connect to the container engine at {address}")]
+    NoDaemon {
+        /// Such as `unix:///var/run/docker.sock`.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A container engine failed to do what it was asked for, or refused.
+    #[error("the container engine at {address} could not {attempt}: {message}")]
+    DaemonRefused {
+        /// Such as `unix:///var/run/docker.sock`.
+        address: String,
+        /// Such as `pull`.
+        attempt: &'static str,
+        /// HTTP status; 200 for a failure that came later.
+        status: u16,
+        /// The engine's words.
+        message: String,
+    },
+    /// A container engine stopped talking, or makes no sense.
+    #[error("the container engine at {address} broke off a request to {attempt}")]
+    DaemonBroken {
+        /// Such as `unix:///var/run/docker.sock`.
+        address: String,
+        /// Such as `pull`.
+        attempt: &'static str,
+        /// What happened.
+        source: std::io::Error,
+    },
     /// The build was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),

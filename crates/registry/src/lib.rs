@@ -7,7 +7,7 @@
 //! and to those that the configuration names, to no others; what counts as configuration is in [`HostFiles`]. Files behind plain URLs ([`WebRequest`]) go the same way.
 //!
 //! The other side of the protocol is here too, for one case: a [`LoopbackRegistry`] gives one image of the
-//! store to the container engines of this machine.
+//! store to the container engines of this machine, to which a [`Daemon`] speaks.
 //!
 //! This crate reads no environment and no default paths: settings, credentials and the files they
 //! come from are handed in with [`ClientConfig`].
@@ -20,6 +20,7 @@ mod client;
 mod config;
 mod credential;
 mod credential_helper;
+mod daemon;
 mod docker_config;
 mod document;
 mod download;
@@ -44,6 +45,9 @@ mod web;
 pub use client::Client;
 pub use config::{ClientConfig, HostConfig, RetryPolicy, Scheme};
 pub use credential::{Anonymous, Credential, CredentialError, CredentialSource};
+pub use daemon::{
+    Daemon, DaemonAddress, DaemonImage, DaemonInfo, ImageStore, LoadStream, PullProgress, PullStep,
+};
 pub use docker_config::DockerConfig;
 pub use error::{Error, Result};
 pub use fetch::FetchContext;

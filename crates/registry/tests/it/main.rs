@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod auth;
+mod daemon;
 mod fetch;
 mod push;
 mod push_faults;
