@@ -29,8 +29,8 @@ pub use build::{BuildArgs, ProgressArg, PullArg, ResultArgs};
 pub use call::{Call, CallArgs, Format as CallFormat, Method as CallMethod, Status as CallStatus};
 pub use foreign::ForeignArgs;
 pub use images::{
-    HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, RemoveArgs, SaveArgs, SaveFormat,
-    TableFormat, TagArgs,
+    ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, RemoveArgs, SaveArgs,
+    SaveFormat, TableFormat, TagArgs,
 };
 pub use run::RunArgs;
 pub use secret::{SecretArg, SecretPlace};
@@ -78,10 +78,14 @@ pub enum Command {
     Tag(TagArgs),
     /// Remove names, and images that have none left
     Rmi(RemoveArgs),
-    /// Write images to an archive
+    /// Write images to an archive or OCI layout
     Save(SaveArgs),
-    /// Take an archive or OCI layout in as an image
+    /// Take the images of an archive or OCI layout in, with their names
+    Load(LoadArgs),
+    /// Take an archive, an OCI layout or the tar of a root file system in under a name
     Import(ImportArgs),
+    /// Write the files of an image as a tar
+    Export(ExportArgs),
     /// Run a process in an image
     Run(RunArgs),
     /// Look after the store

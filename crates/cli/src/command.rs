@@ -3,11 +3,13 @@
 mod build;
 mod call;
 mod debug;
+mod export;
 mod history;
 mod hosts;
 mod images;
 mod import;
 mod inspect;
+mod load;
 mod proxy;
 mod request;
 mod rmi;
@@ -20,9 +22,10 @@ mod tag;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use rbuild::{BuildError, Engine, EngineConfig, ErrorKind, Report};
+use rbuild::oci::{Address, Platform};
+use rbuild::{BuildError, Dest, Engine, EngineConfig, ErrorKind, ImageFile, Report};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, PlatformArg};
 use crate::exit::Exit;
 use crate::failure::failure;
 use crate::style::Look;
@@ -38,7 +41,9 @@ pub fn run(cli: Cli) -> Exit {
         Command::Tag(args) => tag::run(&args, root),
         Command::Rmi(args) => rmi::run(&args, root),
         Command::Save(args) => save::run(&args, root),
+        Command::Load(args) => load::run(args, root),
         Command::Import(args) => import::run(&args, root),
+        Command::Export(args) => export::run(&args, root),
         Command::Run(args) => run::run(args, root),
         Command::Store(command) => store::run(&command, root),
         Command::Debug(command) => debug::run(command, root),
@@ -144,6 +149,28 @@ fn directory(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
+}
+
+/// The platforms that options name.
+fn platforms(args: &[PlatformArg]) -> Vec<Platform> {
+    args.iter().map(|arg| arg.0.clone()).collect()
+}
+
+/// Where a file goes; standard output only where that is no terminal.
+fn dest(output: Option<&Path>) -> Dest {
+    match output {
+        Some(path) if path != Path::new("-") => Dest::File(path.to_owned()),
+        _ => Dest::Stdout,
+    }
+}
+
+/// The file that is meant by an argument: without a transport it is a path, or `-`.
+fn image_file(address: &Address) -> ImageFile {
+    match address {
+        Address::Name(name) if name == "-" => ImageFile::Stdin,
+        Address::Name(path) => ImageFile::Path(path.into()),
+        address => ImageFile::Address(address.clone()),
+    }
 }
 
 /// Writes to standard output.

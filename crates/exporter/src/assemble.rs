@@ -73,6 +73,8 @@ pub struct Assembled {
     pub index: Option<Document>,
     /// What a layout or tag points to: index or manifest, with annotations and platform.
     pub top: Descriptor,
+    /// Blobs that the index names besides images, such as attestations: content before manifests.
+    pub others: Vec<Descriptor>,
 }
 
 impl Assembled {
@@ -86,6 +88,7 @@ impl Assembled {
         let index = self.index.iter().map(|index| &index.descriptor);
         let mut seen = std::collections::BTreeSet::new();
         content
+            .chain(&self.others)
             .chain(manifests)
             .chain(index)
             .filter(|blob| seen.insert(&blob.digest))
@@ -149,13 +152,26 @@ fn assemble_with(
         .zip(layers)
         .map(|(image, layers)| assemble_one(image, layers, &options, cx))
         .collect::<Result<Vec<_>>>()?;
+    let as_index = images.len() > 1;
+    gather(images, as_index, &options, cx)
+}
+
+/// Puts images with their documents together: one alone, or under an index that is made for them.
+pub(crate) fn gather(
+    images: Vec<AssembledImage>,
+    as_index: bool,
+    options: &ImageOptions,
+    cx: &Context<'_>,
+) -> Result<Assembled> {
     let created = images
         .first()
         .and_then(|image| created_of(&image.config.bytes));
     let annotate = |place, platform: Option<&Platform>, into: &mut BTreeMap<String, String>| {
-        into.extend(annotations(&options, place, platform));
+        into.extend(annotations(options, place, platform));
     };
-    if let [image] = images.as_slice() {
+    if let [image] = images.as_slice()
+        && !as_index
+    {
         let mut top = image.manifest.descriptor.clone();
         top.platform = Some(image.platform.clone());
         top.annotations
@@ -169,9 +185,10 @@ fn assemble_with(
             images,
             index: None,
             top,
+            others: Vec::new(),
         });
     }
-    let index = index_of(&images, &options);
+    let index = index_of(&images, options);
     store(&index, "exporting manifest list", cx)?;
     let mut top = index.descriptor.clone();
     top.annotations
@@ -181,6 +198,7 @@ fn assemble_with(
         images,
         index: Some(index),
         top,
+        others: Vec::new(),
     })
 }
 

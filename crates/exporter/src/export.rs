@@ -1,11 +1,14 @@
 //! The one door out: a spec and finished images in, files or a stream out.
 
+use std::path::Path;
+
 use rbuild_oci::{Descriptor, Digest, Reference};
 
 use crate::assemble::{Assembled, ImageToExport, assemble};
+use crate::kept::{KeptImage, assemble_kept};
 use crate::layout::{self, Flavour};
 use crate::output::Output;
-use crate::spec::{Dest, Export, ExportSpec};
+use crate::spec::{Dest, Export, ExportSpec, ImageOptions};
 use crate::{Context, Error, Result, archive, directory, layout_dir, rootfs_tar};
 
 /// What an export made.
@@ -84,9 +87,14 @@ pub fn export(spec: &ExportSpec, images: &[ImageToExport], cx: &Context<'_>) -> 
             Ok(Exported::of(&assembled, names(spec, images)))
         }
         Export::OciDir { dest } | Export::DockerDir { dest } => {
-            let (assembled, names, files) = layout_of(spec, images, cx)?;
-            layout_dir::write(dest, &files, layout::entries(&assembled.top, &names), cx)?;
-            Ok(Exported::of(&assembled, names))
+            let image = layout_of(spec, images, cx)?;
+            write_dir(
+                dest,
+                std::slice::from_ref(&image),
+                flavour(&spec.export),
+                cx,
+            )?;
+            Ok(Exported::of(&image.assembled, image.names))
         }
         Export::OciArchive { dest } | Export::DockerArchive { dest } => {
             write_archive(spec, images, dest, cx)
@@ -106,28 +114,100 @@ pub fn write_archive(
     cx: &Context<'_>,
 ) -> Result<Exported> {
     let mut output = Output::open(dest)?;
-    let (assembled, names, files) = layout_of(spec, images, cx)?;
+    let image = layout_of(spec, images, cx)?;
+    let files = layout::files(std::slice::from_ref(&image), flavour(&spec.export));
     archive::write(&files, &mut output, cx)?;
     output.finish()?;
-    Ok(Exported::of(&assembled, names))
+    Ok(Exported::of(&image.assembled, image.names))
 }
 
-type LayoutOf = (Assembled, Vec<Reference>, Vec<layout::LayoutFile>);
+/// An image to be saved, and what it is called there.
+#[derive(Clone, Debug)]
+pub struct SavedImage {
+    /// The image.
+    pub image: KeptImage,
+    /// Its names.
+    pub names: Vec<Reference>,
+    /// What a layout calls it instead, whatever text that is.
+    pub tag: Option<String>,
+}
 
-fn layout_of(spec: &ExportSpec, images: &[ImageToExport], cx: &Context<'_>) -> Result<LayoutOf> {
-    let flavour = match spec.export.kind() {
+/// Writes images from the store, each under its names, into one layout or archive, with the documents
+/// they came with where those still fit.
+///
+/// Errors: [`Error::Output`] for several platforms in an archive for Docker and for outputs that hold no
+/// images; else as [`export`].
+pub fn save(export: &Export, images: &[SavedImage], cx: &Context<'_>) -> Result<Vec<Exported>> {
+    let flavour = flavour(export);
+    let docker = flavour == Flavour::Docker;
+    if docker && images.iter().any(|saved| saved.image.images.len() > 1) {
+        return Err(several_for_docker());
+    }
+    let options = ImageOptions::default();
+    let assembled = |saved: &SavedImage| {
+        Ok::<_, Error>(layout::Named {
+            assembled: assemble_kept(&saved.image, &options, cx)?,
+            names: saved.names.clone(),
+            tag: saved.tag.clone(),
+        })
+    };
+    let write_tar = |dest: &Dest| {
+        let mut output = Output::open(dest)?;
+        let images = images.iter().map(assembled).collect::<Result<Vec<_>>>()?;
+        archive::write(&layout::files(&images, flavour), &mut output, cx)?;
+        output.finish()?;
+        Ok::<_, Error>(images)
+    };
+    let written: Vec<layout::Named> = match export {
+        Export::OciArchive { dest } | Export::DockerArchive { dest } => write_tar(dest)?,
+        Export::OciDir { dest } | Export::DockerDir { dest } => {
+            let images = images.iter().map(assembled).collect::<Result<Vec<_>>>()?;
+            write_dir(dest, &images, flavour, cx)?;
+            images
+        }
+        _ => return Err(Error::output("images are saved as a layout or an archive")),
+    };
+    let written = written.into_iter();
+    Ok(written
+        .map(|image| Exported::of(&image.assembled, image.names))
+        .collect())
+}
+
+fn write_dir(
+    dest: &Path,
+    images: &[layout::Named],
+    flavour: Flavour,
+    cx: &Context<'_>,
+) -> Result<()> {
+    let files = layout::files(images, flavour);
+    layout_dir::write(dest, &files, layout::all_entries(images), cx)
+}
+
+fn flavour(export: &Export) -> Flavour {
+    match export.kind() {
         "docker" => Flavour::Docker,
         _ => Flavour::Oci,
-    };
-    if flavour == Flavour::Docker && images.len() > 1 {
-        return Err(Error::output(
-            "docker exporter does not currently support exporting manifest lists",
-        ));
+    }
+}
+
+fn several_for_docker() -> Error {
+    Error::output("docker exporter does not currently support exporting manifest lists")
+}
+
+fn layout_of(
+    spec: &ExportSpec,
+    images: &[ImageToExport],
+    cx: &Context<'_>,
+) -> Result<layout::Named> {
+    if flavour(&spec.export) == Flavour::Docker && images.len() > 1 {
+        return Err(several_for_docker());
     }
     let assembled = assemble(images, &spec.image, cx)?;
-    let names = names(spec, images);
-    let files = layout::files(&assembled, &names, flavour);
-    Ok((assembled, names, files))
+    Ok(layout::Named {
+        assembled,
+        names: names(spec, images),
+        tag: None,
+    })
 }
 
 /// The names of the output, or else those of the build.

@@ -7,58 +7,126 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use rbuild_layer::{LayerId, LayerStore, PulledLayer};
-use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Platform, Reference};
+use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Pick, Platform, Reference};
 use rbuild_progress::{CancelToken, Meter};
 
 use crate::{Context, Error, Result};
 
 mod archive;
+mod bring;
 mod docker;
 mod files;
+mod group;
+mod index;
 mod layout;
 mod rootfs;
+mod stdin;
 mod unpacked;
 
-pub use layout::{Layout, LayoutFetch, ResolvedImage};
+pub use bring::LayoutFetch;
+pub use layout::{Layout, ResolvedImage};
 
 /// What to import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// An OCI image layout as a directory.
-    LayoutDir {
-        /// The directory.
-        dir: PathBuf,
-        /// Which image of it.
-        choice: Choice,
-    },
-    /// A tar: an OCI image layout, what `docker save` wrote, or a root file system; compressed or not.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Which image of it; unused for a root file system.
-        choice: Choice,
+    LayoutDir(PathBuf),
+    /// A tar, compressed or not.
+    Tar {
+        /// Where it is.
+        input: Input,
+        /// What it may be.
+        form: Form,
     },
 }
 
-impl Source {
-    /// The path of it.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::LayoutDir { dir, .. } => dir,
-            Self::File { path, .. } => path,
+/// Where a tar is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// In a file.
+    File(PathBuf),
+    /// On standard input.
+    Stdin,
+}
+
+/// What a tar may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// An OCI image layout.
+    Oci,
+    /// What `docker save` writes.
+    Docker,
+    /// Either of the two.
+    Images,
+    /// Either of the two, or else a root file system.
+    Any,
+}
+
+/// Which images are meant where there may be several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// By name.
+    pub which: Which,
+    /// By platform.
+    pub platforms: Platforms,
+}
+
+/// Which images are meant, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// This one; `None` is the only one there, or the one tagged `latest`.
+    One(Option<Pick>),
+}
+
+/// Which images are meant, by platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Platforms {
+    /// All that are there.
+    All,
+    /// The one for this machine.
+    Native,
+    /// One for each of these; at least one.
+    These(Vec<Platform>),
+}
+
+impl Selection {
+    /// One image for this machine.
+    pub fn one(pick: Option<Pick>) -> Self {
+        Self {
+            which: Which::One(pick),
+            platforms: Platforms::Native,
+        }
+    }
+
+    /// Everything there is.
+    pub fn all() -> Self {
+        Self {
+            which: Which::All,
+            platforms: Platforms::All,
         }
     }
 }
 
-/// Which image is meant where there may be several.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choice {
-    /// The tag or name it has there.
-    pub tag: Option<String>,
-    /// Its digest; wins over the tag.
-    pub digest: Option<Digest>,
-    /// The platform; `None` means that of this machine.
-    pub platform: Option<Platform>,
+/// One image, or one of several platforms, whose layers are in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Names it had there.
+    pub names: Vec<Reference>,
+    /// The images, one for each platform; at least one.
+    pub images: Vec<ImportedImage>,
+    /// The index they came under, if all it names came along.
+    pub index: Option<ImportedIndex>,
+}
+
+/// An index of several images, a blob of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedIndex {
+    /// Its digest.
+    pub document: Digest,
+    /// Blobs of manifests in it that are no images, such as attestations: content before manifests.
+    pub others: Vec<Descriptor>,
 }
 
 /// An image whose layers are in the store.
@@ -70,45 +138,70 @@ pub struct ImportedImage {
     pub layers: Vec<LayerId>,
     /// What it runs on.
     pub platform: Platform,
-    /// Digest of its manifest, where it came with one.
+    /// Digest of its manifest, a blob of the store, where it came with one.
     pub manifest: Option<Digest>,
-    /// Names it had there.
-    pub names: Vec<Reference>,
 }
 
-/// Reads an image and registers its layers in the store, verified.
+/// Reads images and registers their layers in the store, verified.
 ///
 /// Errors: [`Error::Import`] and [`Error::MissingBlob`] for what is no sound image, a layer error for
 /// bytes that are not what the config claims. Blobs that were taken in before a failure stay in the
 /// store, unused.
-pub fn import(source: &Source, cx: &Context<'_>) -> Result<ImportedImage> {
-    let name = format!("importing {}", source.path().display());
+pub fn import(source: &Source, wanted: &Selection, cx: &Context<'_>) -> Result<Vec<Imported>> {
+    let path = match source {
+        Source::LayoutDir(dir) => dir,
+        Source::Tar { input, .. } => input.path(),
+    };
+    let name = format!("importing {}", path.display());
     let meter = Meter::new(cx.sink, cx.vertex, name, None);
-    let image = match source {
-        Source::LayoutDir { dir, choice } => {
-            let layout = Layout::open(dir)?;
-            layout.import(choice, &meter, cx)?
-        }
-        Source::File { path, choice } => import_file(path, choice, &meter, cx)?,
+    let images = match source {
+        Source::LayoutDir(dir) => Layout::open(dir)?.import(wanted, &meter, cx)?,
+        Source::Tar { input, form } => import_tar(input, *form, wanted, (&meter, cx))?,
     };
     meter.finish();
-    Ok(image)
+    Ok(images)
 }
 
-fn import_file(
-    path: &Path,
-    choice: &Choice,
-    meter: &Meter<'_>,
-    cx: &Context<'_>,
-) -> Result<ImportedImage> {
-    let archive = archive::TarFiles::open(path, cx)?;
-    if archive.has(crate::layout::INDEX) {
-        return Layout::of(Box::new(archive), path)?.import(choice, meter, cx);
+impl Input {
+    /// What to call it in messages.
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Stdin => Path::new("standard input"),
+        }
     }
-    if archive.has(crate::layout::DOCKER_MANIFEST) {
-        return docker::import(&archive, path, choice, meter, cx);
+}
+
+fn import_tar(
+    input: &Input,
+    form: Form,
+    wanted: &Selection,
+    (meter, cx): (&Meter<'_>, &Context<'_>),
+) -> Result<Vec<Imported>> {
+    let path = input.path();
+    let archive = archive::TarFiles::open(input, cx)?;
+    let (oci, docker) = (
+        archive.has(crate::layout::INDEX),
+        archive.has(crate::layout::DOCKER_MANIFEST),
+    );
+    // What is both is read as the layout, which has digests of its own.
+    match form {
+        Form::Oci if !oci => Err(Error::import(
+            path,
+            "it is no OCI archive: it has no index.json",
+        )),
+        Form::Docker if !docker => Err(Error::import(
+            path,
+            "it is no archive of Docker: it has no manifest.json",
+        )),
+        _ if oci => Layout::of(Box::new(archive), path)?.import(wanted, meter, cx),
+        _ if docker => docker::import(&archive, path, wanted, (meter, cx)),
+        Form::Any => rootfs::import(&archive, path, &wanted.platforms, (meter, cx)),
+        _ => Err(Error::import(
+            path,
+            "it has no images: neither index.json nor manifest.json is in it",
+        )),
     }
-    rootfs::import(path, choice, meter, cx)
 }
 
 /// Origin of layers that can be had nowhere else.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rbuild_oci::{Descriptor, Digest, Index, Reference, json, media_type};
 use serde::{Deserialize, Serialize};
 
-use crate::Assembled;
+use crate::{Assembled, AssembledImage};
 
 /// Name of the file that marks a layout.
 pub(crate) const MARKER: &str = "oci-layout";
@@ -55,31 +55,35 @@ pub(crate) enum Flavour {
     Docker,
 }
 
-/// Lists the files of a layout, sorted by name as containerd writes them.
-pub(crate) fn files(
-    assembled: &Assembled,
-    names: &[Reference],
-    flavour: Flavour,
-) -> Vec<LayoutFile> {
+/// An image and its names in a layout.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) assembled: Assembled,
+    /// Full names, each an entry of its own.
+    pub(crate) names: Vec<Reference>,
+    /// What it is called instead, whatever text that is.
+    pub(crate) tag: Option<String>,
+}
+
+/// Lists the files of a layout of these images, sorted by name as containerd writes them.
+pub(crate) fn files(images: &[Named], flavour: Flavour) -> Vec<LayoutFile> {
     let file = |name: &str, mode, bytes| LayoutFile {
         name: name.to_owned(),
         mode,
         content: Content::Bytes(bytes),
     };
-    let index = Index::new(media_type::OCI_INDEX, entries(&assembled.top, names));
+    let index = Index::new(media_type::OCI_INDEX, all_entries(images));
     let mut files = vec![
         file(MARKER, 0o444, MARKER_CONTENT.to_vec()),
         file(INDEX, 0o644, index_bytes(&index)),
     ];
     if flavour == Flavour::Docker {
-        files.push(file(
-            DOCKER_MANIFEST,
-            0o644,
-            docker_manifest(assembled, names),
-        ));
+        files.push(file(DOCKER_MANIFEST, 0o644, docker_manifest(images)));
     }
     let mut dirs = BTreeSet::from(["blobs/".to_owned()]);
-    for blob in assembled.blobs() {
+    let mut seen = BTreeSet::new();
+    let blobs = images.iter().flat_map(|image| image.assembled.blobs());
+    for blob in blobs.filter(|blob| seen.insert(&blob.digest)) {
         dirs.insert(format!("blobs/{}/", blob.digest.algorithm().as_str()));
         let content = Content::Blob {
             digest: blob.digest.clone(),
@@ -101,6 +105,12 @@ pub(crate) fn files(
     files
 }
 
+/// The index entries for images, in order.
+pub(crate) fn all_entries(images: &[Named]) -> Vec<Descriptor> {
+    let images = images.iter();
+    images.flat_map(entries).collect()
+}
+
 /// Where a blob lies in a layout.
 pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
@@ -112,11 +122,17 @@ pub(crate) fn index_bytes(index: &Index) -> Vec<u8> {
 }
 
 /// The index entries for an image: one per name, or one without a name.
-pub(crate) fn entries(top: &Descriptor, names: &[Reference]) -> Vec<Descriptor> {
-    if names.is_empty() {
+fn entries(image: &Named) -> Vec<Descriptor> {
+    let top = &image.assembled.top;
+    if let Some(tag) = &image.tag {
+        let mut entry = top.clone();
+        entry.annotations.insert(REF_NAME.to_owned(), tag.clone());
+        return vec![entry];
+    }
+    if image.names.is_empty() {
         return vec![top.clone()];
     }
-    let named = names.iter().map(|name| {
+    let named = image.names.iter().map(|name| {
         let mut entry = top.clone();
         entry
             .annotations
@@ -162,11 +178,10 @@ pub(crate) struct DockerImage {
     pub(crate) layers: Option<Vec<String>>,
 }
 
-fn docker_manifest(assembled: &Assembled, names: &[Reference]) -> Vec<u8> {
-    let tags: Vec<String> = names.iter().map(Reference::familiar).collect();
-    let images = assembled.images.iter().map(|image| DockerImage {
+fn docker_manifest(images: &[Named]) -> Vec<u8> {
+    let one = |image: &AssembledImage, names: &[Reference]| DockerImage {
         config: blob_name(&image.config.descriptor.digest),
-        repo_tags: (!tags.is_empty()).then(|| tags.clone()),
+        repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),
         layers: Some(
             image
                 .layers
@@ -174,6 +189,10 @@ fn docker_manifest(assembled: &Assembled, names: &[Reference]) -> Vec<u8> {
                 .map(|layer| blob_name(&layer.digest))
                 .collect(),
         ),
+    };
+    let images = images.iter().flat_map(|named| {
+        let images = named.assembled.images.iter();
+        images.map(|image| one(image, &named.names))
     });
     let images: Vec<DockerImage> = images.collect();
     json::compact(&images).expect("a list of images has only text keys")

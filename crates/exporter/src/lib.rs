@@ -17,6 +17,7 @@ mod directory;
 mod error;
 mod export;
 mod import;
+mod kept;
 mod layout;
 mod layout_dir;
 mod output;
@@ -30,8 +31,12 @@ mod walk;
 pub use assemble::{Assembled, AssembledImage, Document, ImageToExport, assemble, assemble_named};
 pub use context::Context;
 pub use error::{Error, Result};
-pub use export::{Exported, export, write_archive};
-pub use import::{Choice, ImportedImage, Layout, LayoutFetch, ResolvedImage, Source, import};
+pub use export::{Exported, SavedImage, export, save, write_archive};
+pub use import::{
+    Form, Imported, ImportedImage, ImportedIndex, Input, Layout, LayoutFetch, Platforms,
+    ResolvedImage, Selection, Source, Which, import,
+};
+pub use kept::{KeptImage, KeptIndex, assemble_kept};
 pub use place::check_file_place;
 pub use spec::{
     Annotation, AnnotationPlace, Dangling, Dest, Export, ExportSpec, Family, ImageOptions,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rbuild_dockerfile::Span;
 use rbuild_graph::ImageOrigin;
-use rbuild_oci::{DiffId, Digest, ImageConfig, Platform, Reference};
+use rbuild_oci::{Address, DiffId, Digest, ImageConfig, Platform, Reference};
 
 /// The outcome of one call of [`crate::lower`].
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +45,8 @@ pub enum ImagePlace {
         /// The manifest or index in it; `None` is the only one there.
         digest: Option<Digest>,
     },
+    /// At an address: in an archive, or in a registry and nowhere else.
+    Address(Address),
 }
 
 /// What an image question is answered with.

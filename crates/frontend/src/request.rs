@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use rbuild_graph::{GitOp, HttpOp, NetworkMode, Ulimit};
-use rbuild_oci::{Digest, Platform};
+use rbuild_oci::{Address, Digest, Platform};
 use rbuild_pattern::IgnoreSet;
 
 /// A request to lower one Dockerfile.
@@ -115,6 +115,8 @@ pub enum NamedContext {
         /// The manifest or index in it; `None` is the only one there.
         digest: Option<Digest>,
     },
+    /// An image at an address: in an archive, or in a registry and nowhere else.
+    Address(Address),
     /// A directory of the user's; the source knows it by the context's name.
     Local,
     /// Files from elsewhere.

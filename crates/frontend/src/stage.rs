@@ -317,6 +317,7 @@ fn named_base(context: String, kind: &NamedContext, platform: &Platform) -> Resu
             dir: dir.clone(),
             digest: digest.clone(),
         },
+        NamedContext::Address(address) => ImagePlace::Address(address.clone()),
     };
     Ok(Base::Image(Box::new(BaseQuestion {
         question: ImageQuestion {

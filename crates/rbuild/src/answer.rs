@@ -1,29 +1,30 @@
 //! Answers to what lowering must know: images by name, in a layout, in a registry.
 //!
-//! A name is looked for in the store first (what was built, imported or tagged here), then in its
-//! registry. Pulled images have no name in the store.
+//! A name is looked for in the store first (what was built, loaded, imported or tagged here), then in its
+//! registry, unless the build says otherwise. Pulled images have no name in the store.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use rbuild_dockerfile::suggest;
-use rbuild_exporter::{Choice, Layout};
+use rbuild_exporter::{Layout, Platforms};
 use rbuild_frontend::{ImageAnswer, ImagePlace, ImageQuestion, Known, Question};
 use rbuild_graph::ImageOrigin;
 use rbuild_layer::LayerId;
-use rbuild_oci::{Digest, ImageConfig, Platform, Reference};
-use rbuild_progress::{CancelToken, Sink};
+use rbuild_oci::{Address, Digest, ImageConfig, Pick, Platform, Reference};
+use rbuild_progress::{CancelToken, Sink, VertexKey};
 use rbuild_source::Freshness;
 
 use crate::engine::Engine;
 use crate::places::Places;
-use crate::step::announced;
-use crate::{BuildError, ImageDetails, PullPolicy, Result, StoredImage};
+use crate::step::{announced, status};
+use crate::{BuildError, ImageDetails, PullPolicy, ResolveOrder, Result, StoredImage};
 
 /// The answers of one build.
 pub(crate) struct Answers<'a> {
     engine: &'a Engine,
     pull: PullPolicy,
+    resolve: ResolveOrder,
     stages: Vec<String>,
     known: Known,
     layers: BTreeMap<Digest, Vec<LayerId>>,
@@ -38,10 +39,15 @@ struct Found {
 
 impl<'a> Answers<'a> {
     /// Nothing is known yet; `stages` are the names that an image's name may be a slip of.
-    pub(crate) fn new(engine: &'a Engine, pull: PullPolicy, stages: Vec<String>) -> Answers<'a> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        (pull, resolve): (PullPolicy, ResolveOrder),
+        stages: Vec<String>,
+    ) -> Answers<'a> {
         Answers {
             engine,
             pull,
+            resolve,
             stages,
             known: Known::new(),
             layers: BTreeMap::new(),
@@ -104,12 +110,28 @@ impl<'a> Answers<'a> {
         let shown = match &question.place {
             ImagePlace::Reference(reference) => reference.to_string(),
             ImagePlace::Layout { dir, .. } => format!("oci-layout://{dir}"),
+            ImagePlace::Address(Address::Registry(reference)) => reference.to_string(),
+            ImagePlace::Address(address) => address.to_string(),
         };
         let name = format!("[internal] load metadata for {shown}");
-        let (answer, layers) = announced(sink, &name, |_| match &question.place {
-            ImagePlace::Reference(reference) => self.by_name(reference, question, cancel),
+        let (answer, layers) = announced(sink, &name, |key| match &question.place {
+            ImagePlace::Reference(reference) => {
+                self.by_name(reference, question, (sink, key, cancel))
+            }
+            ImagePlace::Address(Address::Registry(reference)) => {
+                self.in_registry(reference, question, (sink, key, cancel))
+            }
             ImagePlace::Layout { dir, digest } => {
-                self.in_layout((dir, digest.as_ref()), question, cancel)
+                let pick = digest.clone().map(Pick::Digest);
+                self.in_layout((Path::new(dir), pick.as_ref()), question, cancel)
+            }
+            ImagePlace::Address(Address::Layout(place)) => {
+                self.in_layout((&place.path, place.pick.as_ref()), question, cancel)
+            }
+            ImagePlace::Address(address) => {
+                let wanted = Platforms::These(vec![question.platform.clone()]);
+                let opened = self.engine.open_image(address, &wanted, (sink, cancel))?;
+                Ok(stored_answer(opened.shown()))
             }
         })?;
         Ok(Found {
@@ -123,34 +145,70 @@ impl<'a> Answers<'a> {
         &self,
         reference: &Reference,
         question: &ImageQuestion,
-        cancel: &CancelToken,
+        (sink, key, cancel): (&dyn Sink, &VertexKey, &CancelToken),
     ) -> Result<(ImageAnswer, Vec<LayerId>)> {
-        if reference.digest().is_none()
-            && let Some(stored) = self.engine.image_table().by_name(reference)?
-            && let Some(own) = own(&stored, &question.platform)
-        {
-            let answer = ImageAnswer {
-                manifest: own.summary.id.clone(),
-                pinned: None,
-                diff_ids: own.config.diff_ids().to_vec(),
-                config: own.config.clone(),
-                origin: ImageOrigin::Store {
-                    image_id: own.summary.id.to_string(),
-                },
-            };
-            return Ok((answer, own.layers.clone()));
+        let stored = match self.resolve {
+            ResolveOrder::Registry => None,
+            ResolveOrder::StoreFirst | ResolveOrder::Store => self.stored(reference)?,
+        };
+        let fitting = stored
+            .as_ref()
+            .and_then(|stored| own(stored, &question.platform));
+        match (fitting, self.resolve) {
+            (Some(image), _) => {
+                let what = format!("resolve {reference} in the store");
+                status(sink, key, &what, || {
+                    Ok::<_, BuildError>(stored_answer(image))
+                })
+            }
+            (None, ResolveOrder::Store) => {
+                Err(not_stored(reference, stored.as_ref(), &question.platform))
+            }
+            (None, order) => {
+                let found = self.in_registry(reference, question, (sink, key, cancel));
+                found.map_err(|error| match (order, &stored) {
+                    (ResolveOrder::Registry, _) => error.help(
+                        "--resolve=registry leaves the store out; without it names there go first",
+                    ),
+                    (_, Some(stored)) => error.help(format!(
+                        "the store has it, but not for {}: {}",
+                        question.platform,
+                        platforms(stored)
+                    )),
+                    (_, None) => hint(error, reference, &self.stages),
+                })
+            }
         }
+    }
+
+    /// What the store has under a name, or under the digest in it.
+    fn stored(&self, reference: &Reference) -> Result<Option<StoredImage>> {
+        let table = self.engine.image_table();
+        match reference.digest() {
+            Some(digest) => table.by_document(digest),
+            None => table.by_name(reference),
+        }
+    }
+
+    fn in_registry(
+        &self,
+        reference: &Reference,
+        question: &ImageQuestion,
+        (sink, key, cancel): (&dyn Sink, &VertexKey, &CancelToken),
+    ) -> Result<(ImageAnswer, Vec<LayerId>)> {
         let freshness = match self.pull {
             PullPolicy::Missing => Freshness::Remembered,
             PullPolicy::Always => Freshness::Ask,
         };
-        let found = self.engine.registry_images().find(
-            self.engine.layers(),
-            reference,
-            &question.platform,
-            (freshness, cancel),
-        );
-        let found = found.map_err(|e| hint(BuildError::from(e), reference, &self.stages))?;
+        let what = format!("resolve {reference} in its registry");
+        let found = status(sink, key, &what, || {
+            self.engine.registry_images().find(
+                self.engine.layers(),
+                reference,
+                &question.platform,
+                (freshness, cancel),
+            )
+        })?;
         let answer = ImageAnswer {
             pinned: (found.root != found.manifest).then_some(found.root),
             manifest: found.manifest,
@@ -163,17 +221,12 @@ impl<'a> Answers<'a> {
 
     fn in_layout(
         &self,
-        (dir, digest): (&str, Option<&Digest>),
+        (dir, pick): (&Path, Option<&Pick>),
         question: &ImageQuestion,
         cancel: &CancelToken,
     ) -> Result<(ImageAnswer, Vec<LayerId>)> {
-        let choice = Choice {
-            tag: None,
-            digest: digest.cloned(),
-            platform: Some(question.platform.clone()),
-        };
-        let layout = Layout::open(Path::new(dir))?;
-        let found = layout.resolve(&choice)?;
+        let layout = Layout::open(dir)?;
+        let found = layout.resolve(pick, &question.platform)?;
         let layers = layout.register(&found, (self.engine.layers(), cancel))?;
         let config = ImageConfig::from_bytes(&found.config).map_err(BuildError::decode)?;
         let answer = ImageAnswer {
@@ -182,11 +235,26 @@ impl<'a> Answers<'a> {
             diff_ids: config.diff_ids().to_vec(),
             config,
             origin: ImageOrigin::Layout {
-                dir: dir.to_owned(),
+                dir: dir.to_string_lossy().into_owned(),
             },
         };
         Ok((answer, layers))
     }
+}
+
+/// The answer for an image whose layers are in the store.
+fn stored_answer(image: &ImageDetails) -> (ImageAnswer, Vec<LayerId>) {
+    let id = &image.summary.id;
+    let answer = ImageAnswer {
+        manifest: id.clone(),
+        pinned: None,
+        diff_ids: image.config.diff_ids().to_vec(),
+        config: image.config.clone(),
+        origin: ImageOrigin::Store {
+            image_id: id.to_string(),
+        },
+    };
+    (answer, image.layers.clone())
 }
 
 /// The image of the store that a base stands for. A plain one is taken whatever it runs on, as Docker
@@ -195,6 +263,27 @@ fn own<'s>(stored: &'s StoredImage, wanted: &Platform) -> Option<&'s ImageDetail
     match stored.is_index() {
         true => stored.serving(wanted),
         false => stored.images.first(),
+    }
+}
+
+fn platforms(stored: &StoredImage) -> String {
+    let there = stored.summary.platforms.iter();
+    let there: Vec<String> = there.map(ToString::to_string).collect();
+    there.join(", ")
+}
+
+fn not_stored(
+    reference: &Reference,
+    stored: Option<&StoredImage>,
+    wanted: &Platform,
+) -> BuildError {
+    let name = reference.familiar();
+    let help = "--resolve=store leaves registries out; `rbuild images` lists what is in the store";
+    match stored {
+        Some(stored) => {
+            BuildError::no_platform(&name, wanted, &stored.summary.platforms).help(help)
+        }
+        None => BuildError::build(format!("{name} is not in the store")).help(help),
     }
 }
 

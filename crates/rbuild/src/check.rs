@@ -117,7 +117,7 @@ fn wanted(
 fn answers<'a>(engine: &'a Engine, request: &BuildRequest, tree: &Dockerfile) -> Answers<'a> {
     let names = tree.stages.iter().filter_map(|stage| stage.name.as_ref());
     let names = names.map(|name| name.text.clone()).collect();
-    Answers::new(engine, request.pull, names)
+    Answers::new(engine, (request.pull, request.resolve), names)
 }
 
 /// What lowering finds, and why the first image that could not be looked up could not.

@@ -1,19 +1,18 @@
 //! What happens to a finished image: kept in the store, named, written to the outputs.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
 
 use rbuild_exporter::{Export, ExportSpec, ImageToExport, export};
 use rbuild_frontend::{Plan, PlanResult};
 use rbuild_oci::{Digest, Reference};
-use rbuild_progress::{CancelToken, Event, Sink, StatusUpdate, VertexKey};
+use rbuild_progress::{CancelToken, Sink, VertexKey};
 use rbuild_worker::{Asked, FilesAsked, ImageAsked};
 
 use crate::engine::Engine;
 use crate::image_config::BuiltImage;
 use crate::images::{ImageRow, IndexEntry, IndexRow};
 use crate::outcome::StepCount;
-use crate::step::announced;
+use crate::step::{announced, status};
 use crate::{BuildError, BuildRequest, ErrorKind, Outcome, Result};
 
 /// Keeps and exports the images of a build, one for each platform.
@@ -222,29 +221,4 @@ fn check_several_platforms(outputs: &[ExportSpec]) -> Result<()> {
         "write them with -o type=oci,dest=FILE (an image index) or -o type=local,dest=DIR (files), keep \
          them in the store with -t NAME, or build one platform at a time",
     ))
-}
-
-/// Tells of a part of a step while it is done.
-fn status<T, E>(
-    sink: &dyn Sink,
-    key: &VertexKey,
-    id: &str,
-    work: impl FnOnce() -> std::result::Result<T, E>,
-) -> std::result::Result<T, E> {
-    let started = SystemTime::now();
-    let update = |completed| {
-        Event::Status(StatusUpdate {
-            vertex: key.clone(),
-            id: id.to_owned(),
-            name: id.to_owned(),
-            current: 0,
-            total: None,
-            started: Some(started),
-            completed,
-        })
-    };
-    sink.send(update(None));
-    let done = work()?;
-    sink.send(update(Some(SystemTime::now())));
-    Ok(done)
 }

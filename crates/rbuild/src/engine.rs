@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rbuild_exporter::LayoutFetch;
 use rbuild_layer::LayerStore;
-use rbuild_oci::{Platform, Reference};
+use rbuild_oci::Platform;
 use rbuild_progress::{CancelToken, Sink};
 use rbuild_registry::{ClientConfig, CredentialError, DockerConfig, HostConfig, Scheme};
 use rbuild_sandbox::NurseryMode;
@@ -191,12 +191,6 @@ impl Engine {
     /// the one asked for, else this machine's.
     pub fn image(&self, what: &str, platform: Option<&Platform>) -> Result<ImageDetails> {
         self.stored(what)?.pick(what, platform).cloned()
-    }
-
-    /// Gives an image one more name; the name leaves the image that had it.
-    pub fn tag(&self, image: &str, name: &Reference) -> Result<()> {
-        let found = self.stored(image)?;
-        self.image_table().tag(&found.summary.id, name)
     }
 
     /// Takes a name from an image, or all of them; the image goes with its last name.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_layer::{Kind, LayerId, LayerStore};
-use rbuild_oci::{Digest, ImageConfig, Platform, Reference};
+use rbuild_oci::{Descriptor, Digest, ImageConfig, Platform, Reference};
 use rbuild_progress::CancelToken;
 use rbuild_store::{Store, Table};
 
@@ -57,6 +57,42 @@ pub struct ImageDetails {
     pub(crate) layers: Vec<LayerId>,
 }
 
+impl ImageDetails {
+    /// An image with this config; the row has its layers.
+    pub(crate) fn new(
+        config_bytes: Vec<u8>,
+        row: &ImageRow,
+        names: Vec<Reference>,
+    ) -> Result<ImageDetails> {
+        let config = ImageConfig::from_bytes(&config_bytes).map_err(BuildError::decode)?;
+        let platform = config.platform();
+        Ok(ImageDetails {
+            summary: ImageSummary {
+                id: Digest::sha256_of(&config_bytes),
+                manifest: row.manifest.clone(),
+                names,
+                created: config.created.clone(),
+                size_bytes: row.sizes.iter().sum(),
+                platforms: vec![platform.clone()],
+            },
+            platform,
+            config,
+            config_bytes,
+            layer_sizes: row.sizes.clone(),
+            layers: row.layers.clone(),
+        })
+    }
+
+    /// What the store keeps of it.
+    fn row(&self) -> ImageRow {
+        ImageRow {
+            layers: self.layers.clone(),
+            sizes: self.layer_sizes.clone(),
+            manifest: self.summary.manifest.clone(),
+        }
+    }
+}
+
 /// What a name or id in the store stands for.
 #[derive(Debug, Clone)]
 pub struct StoredImage {
@@ -68,6 +104,39 @@ pub struct StoredImage {
 }
 
 impl StoredImage {
+    /// An image of one platform.
+    pub(crate) fn single(image: ImageDetails) -> StoredImage {
+        StoredImage {
+            summary: image.summary.clone(),
+            row: Row::Image(image.row()),
+            images: vec![image],
+        }
+    }
+
+    /// Images of several platforms.
+    pub(crate) fn several(
+        images: Vec<ImageDetails>,
+        document: Option<Digest>,
+        others: Vec<Descriptor>,
+        names: Vec<Reference>,
+    ) -> StoredImage {
+        let entries = images.iter().map(|image| IndexEntry {
+            id: image.summary.id.clone(),
+            platform: image.platform.clone(),
+            manifest: image.summary.manifest.clone(),
+        });
+        let row = IndexRow {
+            images: entries.collect(),
+            document,
+            others,
+        };
+        StoredImage {
+            summary: summary_of(&row.id(), &row, &images, names),
+            images,
+            row: Row::Index(row),
+        }
+    }
+
     /// Whether it is an image of several platforms by its making, even if it has only one.
     pub fn is_index(&self) -> bool {
         matches!(self.row, Row::Index(_))
@@ -178,6 +247,16 @@ impl Images<'_> {
         }
     }
 
+    /// What came as the manifest or index of this digest, if the store has it.
+    pub fn by_document(&self, digest: &Digest) -> Result<Option<StoredImage>> {
+        let rows = self.rows()?;
+        let found = rows.iter().find(|(_, row)| row.document() == Some(digest));
+        match found {
+            Some((id, row)) => self.read(id, row, &self.names()?),
+            None => Ok(None),
+        }
+    }
+
     /// What a person means: a name, or the beginning of an id or of a manifest's or index's digest.
     pub fn stored(&self, what: &str) -> Result<StoredImage> {
         let missing = || BuildError::no_image(what);
@@ -260,7 +339,10 @@ impl Images<'_> {
         }
         let summary = match row {
             Row::Image(_) => images.first().map(|image| image.summary.clone()),
-            Row::Index(index) => Some(summary_of(id, index, &images, names)),
+            Row::Index(index) => {
+                let names = names.get(id.as_str()).cloned().unwrap_or_default();
+                Some(summary_of(id, index, &images, names))
+            }
         };
         Ok(summary.map(|summary| StoredImage {
             summary,
@@ -283,24 +365,9 @@ impl Images<'_> {
     }
 
     fn details(&self, id: &Digest, row: &ImageRow, names: &Names) -> Result<ImageDetails> {
-        let config_bytes = self.store.read_blob(id, MAX_CONFIG_BYTES)?;
-        let config = ImageConfig::from_bytes(&config_bytes).map_err(BuildError::decode)?;
-        let platform = config.platform();
-        Ok(ImageDetails {
-            summary: ImageSummary {
-                id: id.clone(),
-                manifest: row.manifest.clone(),
-                names: names.get(id.as_str()).cloned().unwrap_or_default(),
-                created: config.created.clone(),
-                size_bytes: row.sizes.iter().sum(),
-                platforms: vec![platform.clone()],
-            },
-            platform,
-            config,
-            config_bytes,
-            layer_sizes: row.sizes.clone(),
-            layers: row.layers.clone(),
-        })
+        let config = self.store.read_blob(id, MAX_CONFIG_BYTES)?;
+        let names = names.get(id.as_str()).cloned().unwrap_or_default();
+        ImageDetails::new(config, row, names)
     }
 }
 
@@ -314,7 +381,12 @@ impl Row {
     }
 }
 
-fn summary_of(id: &Digest, row: &IndexRow, images: &[ImageDetails], names: &Names) -> ImageSummary {
+fn summary_of(
+    id: &Digest,
+    row: &IndexRow,
+    images: &[ImageDetails],
+    names: Vec<Reference>,
+) -> ImageSummary {
     let layers: BTreeMap<&LayerId, u64> = images
         .iter()
         .flat_map(|image| image.layers.iter().zip(image.layer_sizes.iter().copied()))
@@ -322,7 +394,7 @@ fn summary_of(id: &Digest, row: &IndexRow, images: &[ImageDetails], names: &Name
     ImageSummary {
         id: id.clone(),
         manifest: row.document.clone(),
-        names: names.get(id.as_str()).cloned().unwrap_or_default(),
+        names,
         created: images
             .iter()
             .filter_map(|image| image.summary.created.clone())

@@ -29,6 +29,7 @@ mod images;
 mod intake;
 mod lint;
 mod nursery;
+mod opened;
 mod oracle;
 mod outcome;
 mod pipeline;
@@ -65,12 +66,13 @@ pub use elsewhere::{is_remote_context, is_ssh_context};
 pub use engine::{Engine, Removal};
 pub use images::{ImageDetails, ImageSummary, Removed, StoredImage};
 pub use nursery::nursery_main;
+pub use opened::ImageFile;
 pub use oracle::parse_json;
 pub use outcome::{Outcome, StepCount};
 pub use rbuild_dockerfile::{LineRange, Position, SourceFile, Span};
 pub use rbuild_exporter::{
     Annotation, AnnotationPlace, Dest, Error as ExportError, Export, ExportSpec, Exported,
-    ImageOptions, ImageOutput, check_file_place,
+    ImageOptions, ImageOutput, Platforms, check_file_place,
 };
 pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutline};
 pub use rbuild_graph::{NetworkMode, Ulimit};
@@ -79,8 +81,8 @@ pub use rbuild_source::{GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
 pub use request::{
     ArchiveInput, BuildRequest, ContextInput, DockerfileInput, NamedContextInput, NewPrivileges,
-    PullPolicy, SecretInput, SecretSource,
+    PullPolicy, ResolveOrder, SecretInput, SecretSource,
 };
 pub use run::{RunIo, RunRequest, Volume};
-pub use transfer::ArchiveFormat;
+pub use transfer::{Loaded, SaveDest, SaveRequest};
 pub use verify::VerifySummary;

@@ -7,16 +7,14 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 
 use rbuild_dockerfile::Dockerfile;
 use rbuild_dockerfile::check::CheckOptions;
-use rbuild_exporter::{Choice, Layout};
 use rbuild_frontend::{LowerRequest, Lowering, NamedContext, Plan, epoch_source, lower};
 use rbuild_graph::{Graph, Op};
 use rbuild_layer::LayerId;
-use rbuild_oci::{Digest, Platform};
+use rbuild_oci::{Address, Digest, Pick, Place, Platform};
 use rbuild_pattern::IgnoreSet;
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
@@ -146,7 +144,7 @@ fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
     }
     let stages = parsed.dockerfile.stages.iter();
     let stages = stages.filter_map(|stage| Some(stage.name.as_ref()?.text.clone()));
-    let mut answers = Answers::new(engine, request.pull, stages.collect());
+    let mut answers = Answers::new(engine, (request.pull, request.resolve), stages.collect());
     let plan = lowered(
         &parsed.dockerfile,
         &wanted,
@@ -249,27 +247,24 @@ pub(crate) fn lower_request(
             NamedContextInput::Directory(_) => NamedContext::Local,
             NamedContextInput::Remote(address) => NamedContext::Remote(elsewhere::named(address)?),
             NamedContextInput::Image(reference) => NamedContext::Image(reference.clone()),
-            NamedContextInput::Layout { dir, tag, digest } => NamedContext::Layout {
+            NamedContextInput::Address(address) => NamedContext::Address(address.clone()),
+            // Which manifest a tag stands for depends on the platform.
+            NamedContextInput::Layout {
+                dir,
+                tag: Some(tag),
+                digest: None,
+            } => NamedContext::Address(Address::Layout(Place {
+                path: dir.clone(),
+                pick: Some(Pick::Tag(tag.clone())),
+            })),
+            NamedContextInput::Layout { dir, digest, .. } => NamedContext::Layout {
                 dir: dir.to_string_lossy().into_owned(),
-                digest: match (digest, tag) {
-                    (Some(digest), _) => Some(digest.clone()),
-                    (None, None) => None,
-                    (None, Some(tag)) => Some(tagged(dir, tag)?),
-                },
+                digest: digest.clone(),
             },
         };
         wanted.contexts.insert(name.clone(), context);
     }
     Ok(wanted)
-}
-
-/// The manifest that a tag stands for in a layout.
-fn tagged(dir: &Path, tag: &str) -> Result<Digest> {
-    let choice = Choice {
-        tag: Some(tag.to_owned()),
-        ..Choice::default()
-    };
-    Ok(Layout::open(dir)?.resolve(&choice)?.manifest.digest)
 }
 
 /// Opens the local directories that the graph names.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rbuild_exporter::ExportSpec;
 use rbuild_frontend::{Entitlements, NoCache};
 use rbuild_graph::{NetworkMode, Ulimit};
-use rbuild_oci::{Digest, Platform, Reference};
+use rbuild_oci::{Address, Digest, Platform, Reference};
 
 /// One build.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct BuildRequest {
     pub no_cache: NoCache,
     /// Whether bases are looked for afresh.
     pub pull: PullPolicy,
+    /// Where bases are looked for by name.
+    pub resolve: ResolveOrder,
     /// Named contexts.
     pub contexts: BTreeMap<String, NamedContextInput>,
     /// Extra lines of `/etc/hosts`, as (name, address).
@@ -70,6 +72,7 @@ impl BuildRequest {
             platforms: Vec::new(),
             no_cache: NoCache::Nothing,
             pull: PullPolicy::Missing,
+            resolve: ResolveOrder::StoreFirst,
             contexts: BTreeMap::new(),
             extra_hosts: Vec::new(),
             network: NetworkMode::Default,
@@ -128,6 +131,19 @@ pub enum PullPolicy {
     Always,
 }
 
+/// Where the image that a name stands for is looked for. Named contexts go before all of them, and a name
+/// in the store is what was built, tagged, loaded or imported there; what was pulled is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ResolveOrder {
+    /// In the store, then in the registry.
+    #[default]
+    StoreFirst,
+    /// In the registry only.
+    Registry,
+    /// In the store only.
+    Store,
+}
+
 /// What a name stands for instead of a stage or an image.
 #[derive(Debug, Clone)]
 pub enum NamedContextInput {
@@ -137,6 +153,8 @@ pub enum NamedContextInput {
     Remote(String),
     /// An image, by reference.
     Image(String),
+    /// An image in an archive, or in its registry and nowhere else.
+    Address(Address),
     /// An image in an OCI layout directory.
     Layout {
         /// The directory.

@@ -4,7 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rbuild_graph::NetworkMode;
-use rbuild_oci::{Platform, RunConfig};
+use rbuild_oci::{Address, Platform, RunConfig};
 use rbuild_progress::{CancelToken, NullSink};
 use rbuild_sandbox::{
     Limits, MountSource, MountSpec, Network, RootSpec, Security, StepIo, StepSpec,
@@ -12,6 +12,7 @@ use rbuild_sandbox::{
 use rbuild_worker::StartNursery;
 
 use crate::engine::Engine;
+use crate::transfer::native_or;
 use crate::{BuildError, ErrorKind, Result};
 
 /// What a process in an image sees as its host's name unless told otherwise.
@@ -20,8 +21,8 @@ const HOSTNAME: &str = "rbuild";
 /// A process in an image.
 #[derive(Debug, Clone)]
 pub struct RunRequest {
-    /// The image: name, id, or the beginning of an id.
-    pub image: String,
+    /// The image: a name, an id, the beginning of an id, or where it is.
+    pub image: Address,
     /// Which of several platforms; `None` is this machine's.
     pub platform: Option<Platform>,
     /// Replaces CMD unless it is empty.
@@ -80,7 +81,9 @@ impl Engine {
     pub fn run(&self, request: &RunRequest, io: RunIo<'_>, cancel: &CancelToken) -> Result<u8> {
         let _running = self.running();
         self.recover((&NullSink, cancel))?;
-        let image = self.image(&request.image, request.platform.as_ref())?;
+        let wanted = native_or(request.platform.as_ref());
+        let stored = self.open_image(&request.image, &wanted, (&NullSink, cancel))?;
+        let image = stored.pick(&request.image.to_string(), request.platform.as_ref())?;
         let _lease = self.lease_layers(&image.layers)?;
         let config = &image.config.config;
         let lowers = self.layers().lowers(&image.layers, cancel)?;

@@ -45,3 +45,28 @@ pub(crate) fn note_read(sink: &dyn Sink, key: &VertexKey, name: &str, bytes: u64
         completed: Some(now),
     }));
 }
+
+/// Tells of a part of a step while it is done.
+pub(crate) fn status<T, E>(
+    sink: &dyn Sink,
+    key: &VertexKey,
+    id: &str,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let started = SystemTime::now();
+    let update = |completed| {
+        Event::Status(StatusUpdate {
+            vertex: key.clone(),
+            id: id.to_owned(),
+            name: id.to_owned(),
+            current: 0,
+            total: None,
+            started: Some(started),
+            completed,
+        })
+    };
+    sink.send(update(None));
+    let done = work()?;
+    sink.send(update(Some(SystemTime::now())));
+    Ok(done)
+}

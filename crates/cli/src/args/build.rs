@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 use rbuild::oci::Reference;
-use rbuild::{ExportSpec, NetworkMode, Ulimit};
+use rbuild::{ExportSpec, NetworkMode, ResolveOrder, Ulimit};
 
 use super::annotation::{Annotations, annotations};
 use super::call::CallArgs;
@@ -105,6 +105,18 @@ pub struct BuildArgs {
         help_heading = "Cache"
     )]
     pub pull: PullArg,
+
+    /// Where to look for the images that names stand for: auto (in the store, then in the registry),
+    /// registry, store
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value = "auto",
+        hide_default_value = true,
+        value_parser = value::resolve,
+        help_heading = "Cache"
+    )]
+    pub resolve: ResolveOrder,
 
     #[command(flatten)]
     #[allow(missing_docs)]

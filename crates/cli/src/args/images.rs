@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use rbuild::oci::Reference;
+use rbuild::oci::{Address, Reference};
 
 use super::value::{self, PlatformArg};
 
@@ -47,9 +47,9 @@ pub struct InspectArgs {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = value::platform)]
     pub platform: Option<PlatformArg>,
 
-    /// Names, ids, or beginnings of ids
-    #[arg(required = true, value_name = "IMAGE")]
-    pub images: Vec<String>,
+    /// Names, ids, beginnings of ids, or addresses
+    #[arg(required = true, value_name = "IMAGE", value_parser = value::address)]
+    pub images: Vec<Address>,
 }
 
 /// Options of `rbuild history`.
@@ -59,9 +59,9 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = value::platform)]
     pub platform: Option<PlatformArg>,
 
-    /// Name, id, or beginning of an id
-    #[arg(value_name = "IMAGE")]
-    pub image: String,
+    /// Name, id, beginning of an id, or address
+    #[arg(value_name = "IMAGE", value_parser = value::address)]
+    pub image: Address,
 
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
@@ -75,9 +75,19 @@ pub struct HistoryArgs {
 /// Options of `rbuild tag`.
 #[derive(Debug, Args)]
 pub struct TagArgs {
-    /// Name, id, or beginning of an id
-    #[arg(value_name = "IMAGE")]
-    pub image: String,
+    /// Which images of several platforms; repeatable, or a comma-separated list [default: all; of a
+    /// registry that of this machine]
+    #[arg(
+        long = "platform",
+        value_name = "OS/ARCH[/VARIANT]",
+        value_delimiter = ',',
+        value_parser = value::platform
+    )]
+    pub platforms: Vec<PlatformArg>,
+
+    /// Name, id, beginning of an id, or address
+    #[arg(value_name = "IMAGE", value_parser = value::address)]
+    pub image: Address,
 
     /// The further name
     #[arg(value_name = "NAME", value_parser = value::reference)]
@@ -99,13 +109,14 @@ pub struct RemoveArgs {
 /// Options of `rbuild save`.
 #[derive(Debug, Args)]
 pub struct SaveArgs {
-    /// Names, ids, or beginnings of ids
-    #[arg(required = true, value_name = "IMAGE")]
-    pub images: Vec<String>,
+    /// Names, ids, beginnings of ids, or addresses
+    #[arg(required = true, value_name = "IMAGE", value_parser = value::address)]
+    pub images: Vec<Address>,
 
-    /// File to write [default: standard output, unless that is a terminal]
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    /// File to write, or oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME]
+    /// [default: standard output, unless that is a terminal]
+    #[arg(short, long, value_name = "FILE", value_parser = value::address)]
+    pub output: Option<Address>,
 
     /// Which images of several platforms; repeatable, or a comma-separated list
     /// [default: all in an OCI archive, that of this machine in one for Docker]
@@ -117,9 +128,47 @@ pub struct SaveArgs {
     )]
     pub platforms: Vec<PlatformArg>,
 
-    /// Kind of archive
+    /// Kind of archive, where --output does not say it
     #[arg(long, value_name = "FORMAT", default_value = "docker")]
     pub format: SaveFormat,
+}
+
+/// Options of `rbuild load`.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// File to read, or oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME]
+    /// [default: standard input, unless that is a terminal]
+    #[arg(short, long, value_name = "FILE", value_parser = value::address)]
+    pub input: Option<Address>,
+
+    /// Which images of several platforms; repeatable, or a comma-separated list [default: all]
+    #[arg(
+        long = "platform",
+        value_name = "OS/ARCH[/VARIANT]",
+        value_delimiter = ',',
+        value_parser = value::platform
+    )]
+    pub platforms: Vec<PlatformArg>,
+
+    /// Print only ids
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Options of `rbuild export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// File to write [default: standard output, unless that is a terminal]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Which image of several platforms [default: that of this machine]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = value::platform)]
+    pub platform: Option<PlatformArg>,
+
+    /// Name, id, beginning of an id, or address
+    #[arg(value_name = "IMAGE", value_parser = value::address)]
+    pub image: Address,
 }
 
 /// Kind of an archive.
@@ -138,9 +187,20 @@ pub struct ImportArgs {
     #[arg(value_name = "NAME", value_parser = value::reference)]
     pub name: Reference,
 
-    /// Archive or OCI layout directory
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// Archive of images, OCI layout directory, tar of a root file system, an address, or `-` for standard
+    /// input
+    #[arg(value_name = "FILE", value_parser = value::address)]
+    pub file: Address,
+
+    /// Which images of several platforms, or what a root file system is for; repeatable, or a
+    /// comma-separated list [default: all]
+    #[arg(
+        long = "platform",
+        value_name = "OS/ARCH[/VARIANT]",
+        value_delimiter = ',',
+        value_parser = value::platform
+    )]
+    pub platforms: Vec<PlatformArg>,
 }
 
 /// Reads `reference=PATTERN`.

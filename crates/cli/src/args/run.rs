@@ -1,6 +1,7 @@
 //! `rbuild run`.
 
 use clap::Args;
+use rbuild::oci::Address;
 use rbuild::{NetworkMode, Volume};
 
 use super::value::{self, Pair, PlatformArg};
@@ -52,9 +53,9 @@ pub struct RunArgs {
     #[arg(long, hide = true)]
     pub rm: bool,
 
-    /// Name, id, or beginning of an id
-    #[arg(value_name = "IMAGE")]
-    pub image: String,
+    /// Name, id, beginning of an id, or address
+    #[arg(value_name = "IMAGE", value_parser = value::address)]
+    pub image: Address,
 
     /// Command and arguments in place of the image's
     #[arg(

@@ -4,8 +4,10 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use rbuild::oci::{Digest, Platform, Reference};
-use rbuild::{Dest, Export, ExportSpec, ImageOutput, NamedContextInput, NetworkMode, Ulimit};
+use rbuild::oci::{Address, Pick, Place, Platform, Reference};
+use rbuild::{
+    Dest, Export, ExportSpec, ImageOutput, NamedContextInput, NetworkMode, ResolveOrder, Ulimit,
+};
 
 use super::csv;
 
@@ -63,6 +65,11 @@ pub fn reference(text: &str) -> Result<Reference, String> {
     Reference::parse(text).map_err(|error| error.to_string())
 }
 
+/// Reads an address of an image.
+pub fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).map_err(|error| error.to_string())
+}
+
 /// A platform, or the one that rbuild runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformArg(pub Platform);
@@ -74,6 +81,18 @@ pub fn platform(text: &str) -> Result<PlatformArg, String> {
         _ => Platform::parse(text)
             .map(PlatformArg)
             .map_err(|error| error.to_string()),
+    }
+}
+
+/// Reads where names of images are looked for.
+pub fn resolve(text: &str) -> Result<ResolveOrder, String> {
+    match text {
+        "auto" => Ok(ResolveOrder::StoreFirst),
+        "registry" => Ok(ResolveOrder::Registry),
+        "store" | "local" => Ok(ResolveOrder::Store),
+        other => Err(format!(
+            "`{other}` is none of auto (the store, then the registry), registry, store"
+        )),
     }
 }
 
@@ -171,51 +190,51 @@ pub struct NamedContextArg {
     pub place: NamedContextInput,
 }
 
-/// Reads `NAME=PATH`, `NAME=URL`, `NAME=docker-image://REFERENCE` or
-/// `NAME=oci-layout://PATH[:TAG|@DIGEST]`.
+/// Reads `NAME=PATH`, `NAME=URL`, `NAME=docker-image://REFERENCE`,
+/// `NAME=oci-layout://PATH[:TAG|@DIGEST]`, or `NAME=` with an address as skopeo has it.
 pub fn named_context(text: &str) -> Result<NamedContextArg, String> {
     let (name, place) = text
         .split_once('=')
         .filter(|(name, place)| !name.is_empty() && !place.is_empty())
         .ok_or_else(|| format!("`{text}` is no named context; write NAME=PATH"))?;
-    let input = if let Some(image) = place.strip_prefix("docker-image://") {
-        reference(image)?;
-        NamedContextInput::Image(image.to_owned())
-    } else if let Some(layout) = place.strip_prefix("oci-layout://") {
-        layout_place(layout)?
-    } else {
-        match context(place)? {
-            Context::Directory(dir) => NamedContextInput::Directory(dir),
-            Context::Remote(address) => NamedContextInput::Remote(address),
-            Context::Stdin => {
-                return Err(format!("named context {name} cannot be standard input"));
-            }
-        }
-    };
     Ok(NamedContextArg {
         name: name.to_owned(),
-        place: input,
+        place: named_place(name, place)?,
     })
 }
 
-fn layout_place(text: &str) -> Result<NamedContextInput, String> {
-    if let Some((dir, digest)) = text.split_once('@') {
-        let digest = Digest::parse(digest).map_err(|error| error.to_string())?;
-        return Ok(NamedContextInput::Layout {
-            dir: dir.into(),
-            tag: None,
-            digest: Some(digest),
-        });
+fn named_place(name: &str, place: &str) -> Result<NamedContextInput, String> {
+    if let Some(image) = place.strip_prefix("docker-image://") {
+        reference(image)?;
+        return Ok(NamedContextInput::Image(image.to_owned()));
     }
-    let (dir, tag) = match text.rsplit_once(':') {
-        Some((dir, tag)) if !tag.contains('/') => (dir, Some(tag.to_owned())),
-        _ => (text, None),
+    // A directory of that name is meant, whatever else the text looks like.
+    let address = match Path::new(place).is_dir() {
+        true => Address::Name(place.to_owned()),
+        false => address(place)?,
     };
-    Ok(NamedContextInput::Layout {
-        dir: dir.into(),
+    match address {
+        Address::Layout(layout) => Ok(layout_place(layout)),
+        Address::Name(_) => match context(place)? {
+            Context::Directory(dir) => Ok(NamedContextInput::Directory(dir)),
+            Context::Remote(address) => Ok(NamedContextInput::Remote(address)),
+            Context::Stdin => Err(format!("named context {name} cannot be standard input")),
+        },
+        address => Ok(NamedContextInput::Address(address)),
+    }
+}
+
+fn layout_place(place: Place) -> NamedContextInput {
+    let (tag, digest) = match place.pick {
+        None => (None, None),
+        Some(Pick::Tag(tag)) => (Some(tag), None),
+        Some(Pick::Digest(digest)) => (None, Some(digest)),
+    };
+    NamedContextInput::Layout {
+        dir: place.path,
         tag,
-        digest: None,
-    })
+        digest,
+    }
 }
 
 /// Reads where a result goes.

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use rbuild::ImageDetails;
 use rbuild::oci::History;
+use rbuild::progress::NullSink;
+use rbuild::{ImageDetails, Platforms};
 use serde_json::json;
 
 use super::images::{NONE, ago, short};
@@ -12,6 +13,7 @@ use super::table::Table;
 use super::{CommandResult, open, print};
 use crate::args::{HistoryArgs, TableFormat};
 use crate::render::{bytes, clean, fit};
+use crate::signal;
 use crate::style::Look;
 
 /// Columns of a step in the table.
@@ -20,10 +22,16 @@ const STEP_COLUMNS: usize = 60;
 /// Lists the steps of an image, the last first.
 pub fn run(args: &HistoryArgs, root: Option<&Path>) -> CommandResult {
     let platform = args.platform.as_ref().map(|arg| &arg.0);
-    let image = open(root)?.image(&args.image, platform)?;
-    let steps = steps(&image);
+    let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
+    let wanted = match platform {
+        Some(platform) => Platforms::These(vec![platform.clone()]),
+        None => Platforms::Native,
+    };
+    let stored = open(root)?.open_image(&args.image, &wanted, (&NullSink, &cancel))?;
+    let image = stored.pick(&args.image.to_string(), platform)?;
+    let steps = steps(image);
     match args.format {
-        TableFormat::Table => print(&table(&image, &steps, args)),
+        TableFormat::Table => print(&table(image, &steps, args)),
         TableFormat::Json => print(
             &steps
                 .iter()

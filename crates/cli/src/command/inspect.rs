@@ -2,20 +2,27 @@
 
 use std::path::Path;
 
-use rbuild::{ImageDetails, StoredImage};
+use rbuild::progress::NullSink;
+use rbuild::{ImageDetails, Platforms, StoredImage};
 use serde_json::{Value, json};
 
 use super::{CommandResult, open, print};
 use crate::args::InspectArgs;
+use crate::signal;
 
 /// Prints an array with an object for each image, in the order asked for.
 pub fn run(args: &InspectArgs, root: Option<&Path>) -> CommandResult {
     let engine = open(root)?;
     let platform = args.platform.as_ref().map(|arg| &arg.0);
-    let images = args.images.iter().map(|name| {
-        let stored = engine.stored(name)?;
+    let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
+    let wanted = match platform {
+        Some(platform) => Platforms::These(vec![platform.clone()]),
+        None => Platforms::All,
+    };
+    let images = args.images.iter().map(|address| {
+        let stored = engine.open_image(address, &wanted, (&NullSink, &cancel))?;
         let image = match platform {
-            Some(_) => stored.pick(name, platform)?,
+            Some(_) => stored.pick(&address.to_string(), platform)?,
             None => stored.shown(),
         };
         let whole = stored.is_index() && platform.is_none();

@@ -55,6 +55,7 @@ pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
             PullArg::Always => PullPolicy::Always,
             PullArg::Missing => PullPolicy::Missing,
         },
+        resolve: args.resolve,
         contexts: args
             .contexts
             .into_iter()

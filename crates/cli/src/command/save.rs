@@ -2,28 +2,32 @@
 
 use std::path::Path;
 
-use rbuild::oci::Platform;
+use rbuild::oci::Address;
 use rbuild::progress::NullSink;
-use rbuild::{ArchiveFormat, Dest};
+use rbuild::{SaveDest, SaveRequest};
 
-use super::{CommandResult, open};
+use super::{CommandResult, dest, open, platforms};
 use crate::args::{SaveArgs, SaveFormat};
 use crate::exit::Exit;
 use crate::signal;
 
-/// Writes an image as an archive; a file appears whole or not at all.
+/// Writes images as a layout or an archive; a file appears whole or not at all.
 pub fn run(args: &SaveArgs, root: Option<&Path>) -> CommandResult {
     let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
-    let format = match args.format {
-        SaveFormat::Oci => ArchiveFormat::Oci,
-        SaveFormat::Docker => ArchiveFormat::Docker,
+    let path = match &args.output {
+        Some(Address::Name(path)) => Some(Path::new(path)),
+        _ => None,
     };
-    let dest = match &args.output {
-        Some(path) => Dest::File(path.clone()),
-        None => Dest::Stdout,
+    let dest = match (&args.output, args.format) {
+        (Some(address), _) if path.is_none() => SaveDest::Address(address.clone()),
+        (_, SaveFormat::Oci) => SaveDest::Oci(dest(path)),
+        (_, SaveFormat::Docker) => SaveDest::Docker(dest(path)),
     };
-    let platforms: Vec<Platform> = args.platforms.iter().map(|arg| arg.0.clone()).collect();
-    let what = (args.images.as_slice(), platforms.as_slice());
-    open(root)?.save(what, (format, &dest), &NullSink, &cancel)?;
+    let request = SaveRequest {
+        images: args.images.clone(),
+        platforms: platforms(&args.platforms),
+        dest,
+    };
+    open(root)?.save(&request, &NullSink, &cancel)?;
     Ok(Exit::Success)
 }

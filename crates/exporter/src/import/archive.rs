@@ -11,7 +11,9 @@ use rbuild_progress::CancelReader;
 use rbuild_store::StagedFile;
 use tar::EntryType;
 
+use super::Input;
 use super::files::{Files, Found};
+use super::stdin::Stdin;
 use crate::{Context, Error, Result};
 
 /// Most files that are remembered: far more than an archive of images has.
@@ -48,12 +50,13 @@ enum Place {
 }
 
 impl TarFiles {
-    /// Reads the headers of a tar, which is uncompressed into the stage first if need be.
-    pub(super) fn open(path: &Path, cx: &Context<'_>) -> Result<Self> {
-        let file = File::open(path).map_err(Error::at("open", path))?;
-        let plain = match super::rootfs::compression_of(&file).map_err(Error::at("read", path))? {
-            None => Plain::Given(file),
-            Some(_) => Plain::Copy(uncompress(file, path, cx)?),
+    /// Reads the headers of a tar. What is compressed or cannot be read twice is put uncompressed into
+    /// the stage first.
+    pub(super) fn open(input: &Input, cx: &Context<'_>) -> Result<Self> {
+        let path = input.path();
+        let plain = match input {
+            Input::Stdin => Plain::Copy(uncompress(Stdin::new(cx.cancel), path, cx)?),
+            Input::File(_) => plain_file(path, cx)?,
         };
         let entries = read_entries(plain.file(), path, cx)?;
         Ok(Self {
@@ -68,6 +71,16 @@ impl TarFiles {
         self.find(name.as_bytes()).is_some()
     }
 
+    /// The whole tar, uncompressed.
+    pub(super) fn whole(&self) -> io::Result<impl Read + Send> {
+        let file = self.file.file();
+        Ok(Part {
+            file,
+            at: 0,
+            left: file.metadata()?.len(),
+        })
+    }
+
     fn find(&self, name: &[u8]) -> Option<(u64, u64)> {
         let mut name = name;
         for _ in 0..LINKS_MAX {
@@ -80,9 +93,24 @@ impl TarFiles {
     }
 }
 
-fn uncompress(file: File, path: &Path, cx: &Context<'_>) -> Result<StagedFile> {
+/// A file as it is, or its uncompressed copy; of what is no regular file always a copy.
+fn plain_file(path: &Path, cx: &Context<'_>) -> Result<Plain> {
+    let file = File::open(path).map_err(Error::at("open", path))?;
+    let meta = file.metadata().map_err(Error::at("stat", path))?;
+    if meta.is_dir() {
+        let reason = "it is a directory; oci:DIR names an OCI layout";
+        return Err(Error::import(path, reason));
+    }
+    let compressed = || super::rootfs::compression_of(&file).map_err(Error::at("read", path));
+    if meta.is_file() && compressed()?.is_none() {
+        return Ok(Plain::Given(file));
+    }
+    Ok(Plain::Copy(uncompress(file, path, cx)?))
+}
+
+fn uncompress(from: impl Read + Send, path: &Path, cx: &Context<'_>) -> Result<StagedFile> {
     let staged = cx.store.stage_file()?;
-    let mut reader = rbuild_layer::uncompressed(CancelReader::new(file, cx.cancel))
+    let mut reader = rbuild_layer::uncompressed(CancelReader::new(from, cx.cancel))
         .map_err(Error::at("read", path))?;
     let mut out = io::BufWriter::with_capacity(256 * 1024, staged.file());
     io::copy(&mut reader, &mut out)

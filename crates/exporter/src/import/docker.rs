@@ -3,27 +3,46 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use rbuild_oci::{Descriptor, Reference};
+use rbuild_oci::{Descriptor, Pick, Platform, Reference};
 use rbuild_progress::{CancelReader, Meter};
 
 use super::files::{Files, read_document};
-use super::{Choice, ImportedImage, checked_config, take_in};
+use super::{Imported, ImportedImage, Platforms, Selection, Which, checked_config, take_in};
 use crate::layout::{DOCKER_MANIFEST, DockerImage};
 use crate::{Context, Error, Result};
 
-/// Imports the image that is meant.
+/// Imports the images that are meant.
 pub(super) fn import(
     files: &dyn Files,
     path: &Path,
-    choice: &Choice,
-    meter: &Meter<'_>,
-    cx: &Context<'_>,
-) -> Result<ImportedImage> {
+    wanted: &Selection,
+    (meter, cx): (&Meter<'_>, &Context<'_>),
+) -> Result<Vec<Imported>> {
     let bytes = read_document(files, DOCKER_MANIFEST, path)?.unwrap_or_default();
     let images: Vec<DockerImage> = serde_json::from_slice(&bytes).map_err(|error| {
         Error::import(path, format!("its manifest.json cannot be read: {error}"))
     })?;
-    let image = choose(&images, choice, path)?;
+    let chosen = match &wanted.which {
+        Which::All => images.iter().collect(),
+        Which::One(pick) => vec![choose(&images, pick.as_ref(), path)?],
+    };
+    if chosen.is_empty() {
+        return Err(Error::import(path, "it has no images"));
+    }
+    let mut all = Vec::new();
+    for image in chosen {
+        let imported = import_one((files, path), image, (meter, cx))?;
+        check_platform(&imported, &wanted.platforms, path)?;
+        all.push(imported);
+    }
+    Ok(all)
+}
+
+fn import_one(
+    (files, path): (&dyn Files, &Path),
+    image: &DockerImage,
+    (meter, cx): (&Meter<'_>, &Context<'_>),
+) -> Result<Imported> {
     let missing = |name: &str| Error::import(path, format!("{name:?} is missing"));
     let config =
         read_document(files, &image.config, path)?.ok_or_else(|| missing(&image.config))?;
@@ -35,13 +54,31 @@ pub(super) fn import(
         blobs.push(ingest(found.bytes, &path.join(name), meter, cx)?);
     }
     let tags = image.repo_tags.iter().flatten();
-    Ok(ImportedImage {
-        layers: take_in(parsed.diff_ids(), &blobs, super::ORIGIN, cx)?,
-        platform: parsed.platform().normalized(),
-        manifest: None,
+    Ok(Imported {
         names: tags.filter_map(|tag| Reference::parse(tag).ok()).collect(),
-        config,
+        images: vec![ImportedImage {
+            layers: take_in(parsed.diff_ids(), &blobs, super::ORIGIN, cx)?,
+            platform: parsed.platform().normalized(),
+            manifest: None,
+            config,
+        }],
+        index: None,
     })
+}
+
+/// An image of such an archive is for one platform: it must serve those that are asked for.
+fn check_platform(imported: &Imported, platforms: &Platforms, path: &Path) -> Result<()> {
+    let Platforms::These(wanted) = platforms else {
+        return Ok(());
+    };
+    let serves = |wanted: &Platform| {
+        let mut images = imported.images.iter();
+        images.any(|image| wanted.rank(&image.platform).is_some())
+    };
+    match wanted.iter().find(|wanted| !serves(wanted)) {
+        None => Ok(()),
+        Some(wanted) => Err(Error::import(path, format!("it has no image for {wanted}"))),
+    }
 }
 
 /// Takes in a layer whose digest nobody has stated; that it is the right one shows when it is indexed.
@@ -67,8 +104,20 @@ fn ingest(
 }
 
 /// The image of that name, or the only one.
-fn choose<'a>(images: &'a [DockerImage], choice: &Choice, path: &Path) -> Result<&'a DockerImage> {
-    let wanted = choice.tag.as_deref().map(Reference::parse).transpose();
+fn choose<'a>(
+    images: &'a [DockerImage],
+    pick: Option<&Pick>,
+    path: &Path,
+) -> Result<&'a DockerImage> {
+    let tag = match pick {
+        None => None,
+        Some(Pick::Tag(tag)) => Some(tag),
+        Some(Pick::Digest(digest)) => {
+            let reason = format!("it has names and no digests such as {digest}");
+            return Err(Error::import(path, reason));
+        }
+    };
+    let wanted = tag.map(|tag| Reference::parse(tag)).transpose();
     let wanted = wanted.map_err(|error| Error::import(path, error.to_string()))?;
     let all = || {
         images
@@ -88,7 +137,7 @@ fn choose<'a>(images: &'a [DockerImage], choice: &Choice, path: &Path) -> Result
     };
     found.ok_or_else(|| {
         let names: Vec<&str> = all().map(String::as_str).collect();
-        let reason = match &choice.tag {
+        let reason = match tag {
             Some(tag) => format!("could not find {tag:?}; there is {}", names.join(", ")),
             None => format!(
                 "it has {} images, say which: {}",
@@ -117,11 +166,8 @@ mod tests {
     fn image_is_chosen_by_name_or_by_being_alone() {
         let path = Path::new("x.tar");
         let choose_in = |images: &[DockerImage], tag: Option<&str>| {
-            let choice = Choice {
-                tag: tag.map(str::to_owned),
-                ..Choice::default()
-            };
-            choose(images, &choice, path)
+            let pick = tag.map(|tag| Pick::Tag(tag.to_owned()));
+            choose(images, pick.as_ref(), path)
                 .map(|image| image.repo_tags.clone().unwrap())
                 .map_err(|e| e.to_string())
         };

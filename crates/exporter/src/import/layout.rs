@@ -1,38 +1,29 @@
 //! Images in an OCI image layout, in a directory or an archive.
 
-use std::error::Error as StdError;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rayon::prelude::*;
-use rbuild_layer::{Fetch, LayerId, LayerStore};
-use rbuild_oci::{Descriptor, Digest, Index, Manifest, MediaType, Platform, Reference};
-use rbuild_progress::{CancelReader, CancelToken, Meter};
-use rbuild_store::Store;
+use rbuild_layer::{LayerId, LayerStore};
+use rbuild_oci::{Descriptor, Digest, Index, Manifest, MediaType, Pick, Platform, Reference};
+use rbuild_progress::{CancelToken, Meter};
 
+use super::bring::{ORIGIN, document};
 use super::files::{Files, read_document};
+use super::group::{Group, groups};
 use super::unpacked::DirFiles;
-use super::{Choice, ImportedImage, checked_config, register, take_in};
+use super::{Imported, Selection, Which, checked_config, register};
 use crate::layout::{IMAGE_NAME, INDEX, REF_NAME, blob_name};
 use crate::{Context, Error, Result};
 
 /// Most indexes within indexes.
 const DEPTH_MAX: usize = 4;
 
-/// What the origin of a layer in a layout begins with; the directory follows.
-const ORIGIN: &str = "oci-layout://";
-
-/// Bytes copied before progress is told.
-const PIECE: u64 = 4 << 20;
-
 /// Annotation of manifests that say something about another one and are no images.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 /// An image layout, open.
 pub struct Layout {
-    files: Box<dyn Files>,
-    path: PathBuf,
+    pub(super) files: Box<dyn Files>,
+    pub(super) path: PathBuf,
     index: Index,
 }
 
@@ -47,8 +38,6 @@ pub struct ResolvedImage {
     pub layers: Vec<Descriptor>,
     /// What it runs on, from the config.
     pub platform: Platform,
-    /// Names it has in the layout.
-    pub names: Vec<Reference>,
 }
 
 impl Layout {
@@ -63,30 +52,29 @@ impl Layout {
         let bytes = read_document(&*files, INDEX, path)?;
         let bytes = bytes
             .ok_or_else(|| Error::import(path, "it is no image layout: index.json is missing"))?;
-        let index = Index::from_bytes(&bytes).map_err(|source| Error::Document {
-            what: "index",
-            source,
-        })?;
         Ok(Self {
             files,
             path: path.to_path_buf(),
-            index,
+            index: parse_index(&bytes)?,
         })
     }
 
     /// Finds the image that is meant and reads its manifest and config, verified.
     ///
-    /// Without tag and digest: the only one, or that tagged `latest`. Among several platforms the one
+    /// Without a pick: the only one, or that tagged `latest`. Among several platforms the one
     /// that serves the wanted platform best.
     ///
     /// Errors: [`Error::Import`] when there is none or it is not sound, [`Error::MissingBlob`].
-    pub fn resolve(&self, choice: &Choice) -> Result<ResolvedImage> {
-        let wanted = choice.platform.clone().unwrap_or_else(Platform::host);
-        let entries = self.entries(choice)?;
-        let names = entries.iter().filter_map(name_of).collect();
-        let descriptor = self.manifest_of(&entries, &wanted)?;
-        let bytes = self.document(&descriptor)?;
-        let manifest = Manifest::from_bytes(&bytes).map_err(|source| Error::Document {
+    pub fn resolve(&self, pick: Option<&Pick>, platform: &Platform) -> Result<ResolvedImage> {
+        let entries = self.entries(pick)?;
+        let descriptor = self.manifest_of(&entries, platform)?;
+        self.image(&descriptor)
+    }
+
+    /// Reads the manifest and config of an image.
+    pub(super) fn image(&self, descriptor: &Descriptor) -> Result<ResolvedImage> {
+        let manifest = Manifest::from_bytes(&self.document(descriptor)?);
+        let manifest = manifest.map_err(|source| Error::Document {
             what: "manifest",
             source,
         })?;
@@ -101,20 +89,18 @@ impl Layout {
         }
         let config = self.document(&manifest.config)?;
         let parsed = checked_config(&config, manifest.layers.len(), &self.path)?;
-        let platform = parsed.platform().normalized();
         Ok(ResolvedImage {
-            manifest: descriptor,
+            manifest: descriptor.clone(),
             config,
             layers: manifest.layers,
-            platform,
-            names,
+            platform: parsed.platform().normalized(),
         })
     }
 
     /// Registers an image's layers with the store, base first, without reading any of them.
     ///
-    /// Their bytes come through [`LayoutFetch`] when something needs them, and are verified then.
-    /// Errors: the directory's path cannot be told, those of the store.
+    /// Their bytes come through [`LayoutFetch`](super::LayoutFetch) when something needs them, and are
+    /// verified then. Errors: the directory's path cannot be told, those of the store.
     pub fn register(
         &self,
         image: &ResolvedImage,
@@ -131,65 +117,50 @@ impl Layout {
 
     pub(super) fn import(
         &self,
-        choice: &Choice,
+        wanted: &Selection,
         meter: &Meter<'_>,
         cx: &Context<'_>,
-    ) -> Result<ImportedImage> {
-        let image = self.resolve(choice)?;
-        image.layers.par_iter().try_for_each(|layer| {
-            let files = (&*self.files, self.path.as_path());
-            bring(files, layer, (cx.store, &|_| {}, cx.cancel))?;
-            meter.add(layer.size);
-            Ok::<(), Error>(())
-        })?;
-        let config = crate::assemble::parse_config(&image.config)?;
-        let layers = take_in(config.diff_ids(), &image.layers, super::ORIGIN, cx)?;
-        Ok(ImportedImage {
-            config: image.config,
-            layers,
-            platform: image.platform,
-            manifest: Some(image.manifest.digest),
-            names: image.names,
-        })
+    ) -> Result<Vec<Imported>> {
+        let groups = match &wanted.which {
+            Which::All => groups(&self.index.manifests),
+            Which::One(pick) => vec![Group::of(self.entries(pick.as_ref())?)],
+        };
+        if groups.is_empty() {
+            return Err(Error::import(&self.path, "it has no images"));
+        }
+        let groups = groups.iter();
+        groups
+            .map(|group| self.import_group(group, &wanted.platforms, (meter, cx)))
+            .collect()
     }
 
     /// The entries of the index that a choice can mean; at least one.
-    fn entries(&self, choice: &Choice) -> Result<Vec<Descriptor>> {
+    fn entries(&self, pick: Option<&Pick>) -> Result<Vec<Descriptor>> {
         let all = &self.index.manifests;
-        let found: Vec<Descriptor> = match (&choice.digest, &choice.tag) {
-            (Some(digest), _) => {
-                let listed: Vec<_> = all
-                    .iter()
-                    .filter(|entry| entry.digest == *digest)
-                    .cloned()
-                    .collect();
-                if listed.is_empty() {
-                    self.unlisted(digest)?.into_iter().collect()
-                } else {
-                    listed
+        let only = |wanted: &dyn Fn(&Descriptor) -> bool| -> Vec<Descriptor> {
+            all.iter().filter(|entry| wanted(entry)).cloned().collect()
+        };
+        let found = match pick {
+            Some(Pick::Digest(digest)) => {
+                let listed = only(&|entry| entry.digest == *digest);
+                match listed.is_empty() {
+                    true => self.unlisted(digest)?.into_iter().collect(),
+                    false => listed,
                 }
             }
-            (None, Some(tag)) => all
-                .iter()
-                .filter(|entry| has_name(entry, tag))
-                .cloned()
-                .collect(),
-            (None, None) => {
-                let tagged: Vec<_> = all
-                    .iter()
-                    .filter(|entry| has_name(entry, "latest"))
-                    .cloned()
-                    .collect();
+            Some(Pick::Tag(tag)) => only(&|entry| has_name(entry, tag)),
+            None => {
+                let tagged = only(&|entry| has_name(entry, "latest"));
                 let named = |entry: &Descriptor| entry.annotations.contains_key(REF_NAME);
                 match tagged.is_empty() {
                     // Without names, or with one only, there is nothing to choose from.
-                    true if all.iter().filter(|entry| named(entry)).count() <= 1 => all.clone(),
+                    true if only(&named).len() <= 1 => all.clone(),
                     _ => tagged,
                 }
             }
         };
         if found.is_empty() {
-            Err(self.not_found(choice))
+            Err(self.not_found(pick))
         } else {
             Ok(found)
         }
@@ -211,11 +182,11 @@ impl Layout {
         Ok(Some(descriptor))
     }
 
-    fn not_found(&self, choice: &Choice) -> Error {
-        let meant = match (&choice.digest, &choice.tag) {
-            (Some(digest), _) => digest.to_string(),
-            (None, Some(tag)) => format!("{tag:?}"),
-            (None, None) => "\"latest\"".to_owned(),
+    fn not_found(&self, pick: Option<&Pick>) -> Error {
+        let meant = match pick {
+            Some(Pick::Digest(digest)) => digest.to_string(),
+            Some(Pick::Tag(tag)) => format!("{tag:?}"),
+            None => "\"latest\"".to_owned(),
         };
         let mut tags: Vec<&str> = self
             .index
@@ -242,130 +213,67 @@ impl Layout {
         let mut entries = entries.to_vec();
         for _ in 0..DEPTH_MAX {
             let Some(best) = best(&entries, wanted) else {
-                return Err(Error::import(
-                    &self.path,
-                    format!("it has no image for {wanted}"),
-                ));
+                return Err(self.no_platform(wanted));
             };
             if !MediaType::of(&best.media_type).is_index() {
                 return Ok(best.clone());
             }
-            let bytes = self.document(best)?;
-            let index = Index::from_bytes(&bytes).map_err(|source| Error::Document {
-                what: "index",
-                source,
-            })?;
-            entries = index.manifests;
+            entries = parse_index(&self.document(best)?)?.manifests;
         }
-        Err(Error::import(
-            &self.path,
-            "it has indexes within indexes without end",
-        ))
+        Err(self.endless())
     }
 
-    /// Reads a document with the digest and size that its descriptor says.
-    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
-        let missing = || Error::MissingBlob {
-            path: self.path.clone(),
-            digest: descriptor.digest.clone(),
-        };
-        let name = blob_name(&descriptor.digest);
-        let bytes = read_document(&*self.files, &name, &self.path)?.ok_or_else(missing)?;
-        if bytes.len() as u64 != descriptor.size {
-            return Err(wrong_size(&self.path, descriptor, bytes.len() as u64));
+    pub(super) fn no_platform(&self, wanted: &Platform) -> Error {
+        Error::import(&self.path, format!("it has no image for {wanted}"))
+    }
+
+    /// Every manifest under some entries, down through indexes.
+    pub(super) fn manifests(&self, entries: &[Descriptor]) -> Result<Vec<Descriptor>> {
+        let mut entries = entries.to_vec();
+        for _ in 0..DEPTH_MAX {
+            if !entries.iter().any(is_index) {
+                return Ok(entries);
+            }
+            let mut below = Vec::new();
+            for entry in entries {
+                match is_index(&entry) {
+                    true => below.extend(parse_index(&self.document(&entry)?)?.manifests),
+                    false => below.push(entry),
+                }
+            }
+            entries = below;
         }
-        let mut verified =
-            rbuild_oci::VerifyReader::new(bytes.as_slice(), descriptor.digest.clone(), None);
-        io::copy(&mut verified, &mut io::sink()).map_err(|_| {
-            Error::import(
-                &self.path,
-                format!("blob {} has other content", descriptor.digest),
-            )
-        })?;
-        Ok(bytes)
+        Err(self.endless())
+    }
+
+    fn endless(&self) -> Error {
+        Error::import(&self.path, "it has indexes within indexes without end")
+    }
+
+    pub(super) fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        document((&*self.files, &self.path), descriptor)
     }
 }
 
-/// Brings the blobs of layers that were registered by [`Layout::register`] from their layouts, and
-/// leaves all others to somebody else.
-pub struct LayoutFetch {
-    store: Arc<Store>,
-    others: Arc<dyn Fetch>,
+pub(super) fn parse_index(bytes: &[u8]) -> Result<Index> {
+    Index::from_bytes(bytes).map_err(|source| Error::Document {
+        what: "index",
+        source,
+    })
 }
 
-impl LayoutFetch {
-    /// Blobs go to `store`; those that lie in no layout are brought by `others`.
-    pub fn new(store: Arc<Store>, others: Arc<dyn Fetch>) -> Self {
-        Self { store, others }
-    }
+pub(super) fn is_index(entry: &Descriptor) -> bool {
+    MediaType::of(&entry.media_type).is_index()
 }
 
-impl Fetch for LayoutFetch {
-    fn fetch(
-        &self,
-        descriptor: &Descriptor,
-        origin: &str,
-        progress: &dyn Fn(u64),
-        cancel: &CancelToken,
-    ) -> Result<(), Box<dyn StdError + Send + Sync>> {
-        let Some(dir) = origin.strip_prefix(ORIGIN) else {
-            return self.others.fetch(descriptor, origin, progress, cancel);
-        };
-        let dir = Path::new(dir);
-        let files = DirFiles::open(dir)?;
-        bring((&files, dir), descriptor, (&self.store, progress, cancel))?;
-        Ok(())
-    }
-}
-
-/// Brings a blob into the store, verified, unless it is there; `progress` hears how much came.
-///
-/// Errors: [`Error::MissingBlob`], [`Error::Import`] for another size, a store error for another digest.
-fn bring(
-    (files, path): (&dyn Files, &Path),
-    blob: &Descriptor,
-    (store, progress, cancel): (&Store, &dyn Fn(u64), &CancelToken),
-) -> Result<()> {
-    if store.has_blob(&blob.digest) {
-        return Ok(());
-    }
-    let name = blob_name(&blob.digest);
-    let found = files.open(&name)?.ok_or_else(|| Error::MissingBlob {
-        path: path.to_path_buf(),
-        digest: blob.digest.clone(),
-    })?;
-    if found.size != blob.size {
-        return Err(wrong_size(path, blob, found.size));
-    }
-    let mut ingest = store.ingest()?;
-    let mut input = CancelReader::new(found.bytes, cancel).take(blob.size);
-    let mut current = 0;
-    loop {
-        let count = io::copy(&mut input.by_ref().take(PIECE), &mut ingest)
-            .map_err(Error::at("copy", &path.join(&name)))?;
-        current += count;
-        progress(current);
-        if count < PIECE {
-            break;
-        }
-    }
-    ingest.commit(Some(&blob.digest))?;
-    Ok(())
-}
-
-fn wrong_size(path: &Path, blob: &Descriptor, found: u64) -> Error {
-    let reason = format!(
-        "blob {} has {found} bytes, expected {}",
-        blob.digest, blob.size
-    );
-    Error::import(path, reason)
+/// Whether an entry is an image, and no statement about another one.
+pub(super) fn is_image(entry: &Descriptor) -> bool {
+    !entry.annotations.contains_key(REFERENCE_TYPE)
 }
 
 /// The entry that serves a platform best, the first of equals. Entries that state none serve any.
-fn best<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Option<&'a Descriptor> {
-    let images = entries
-        .iter()
-        .filter(|entry| !entry.annotations.contains_key(REFERENCE_TYPE));
+pub(super) fn best<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Option<&'a Descriptor> {
+    let images = entries.iter().filter(|entry| is_image(entry));
     let ranked = images.filter_map(|entry| {
         let rank = match &entry.platform {
             Some(platform) => wanted.rank(platform)?,
@@ -377,7 +285,7 @@ fn best<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Option<&'a Descript
 }
 
 /// The full name of an entry: containerd writes it apart, others put it where the tag belongs.
-fn name_of(entry: &Descriptor) -> Option<Reference> {
+pub(super) fn name_of(entry: &Descriptor) -> Option<Reference> {
     let full = entry.annotations.get(IMAGE_NAME);
     let text = full.or_else(|| {
         entry

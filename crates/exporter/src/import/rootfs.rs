@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rbuild_layer::{Coding, uncompressed};
+use rbuild_layer::Coding;
 use rbuild_oci::{Descriptor, DiffId, History, ImageConfig, Platform, media_type};
 use rbuild_progress::{CancelReader, Meter};
 
-use super::{Choice, ImportedImage, take_in};
+use super::archive::TarFiles;
+use super::{Imported, ImportedImage, Platforms, take_in};
 use crate::{Context, Error, Result};
 
 /// The media type of a layer that begins like this.
@@ -30,14 +31,26 @@ pub(super) fn compression_of(file: &File) -> io::Result<Option<Coding>> {
 
 /// Imports a tar of files as the only layer of an image that says nothing else.
 pub(super) fn import(
+    archive: &TarFiles,
     path: &Path,
-    choice: &Choice,
-    meter: &Meter<'_>,
-    cx: &Context<'_>,
-) -> Result<ImportedImage> {
-    let file = File::open(path).map_err(Error::at("open", path))?;
-    let input = uncompressed(CancelReader::new(file, cx.cancel));
-    let mut input = input.map_err(Error::at("read", path))?;
+    platforms: &Platforms,
+    (meter, cx): (&Meter<'_>, &Context<'_>),
+) -> Result<Vec<Imported>> {
+    let platform = match platforms {
+        Platforms::All | Platforms::Native => Platform::host(),
+        Platforms::These(wanted) => match wanted.as_slice() {
+            [one] => one.clone(),
+            several => {
+                let reason = format!(
+                    "a root file system is for one platform, not {}",
+                    several.len()
+                );
+                return Err(Error::import(path, reason));
+            }
+        },
+    };
+    let input = archive.whole().map_err(Error::at("read", path))?;
+    let mut input = CancelReader::new(input, cx.cancel);
     // Uncompressed, so that its digest is the diff id, and whatever it was packed with is of no matter.
     let mut ingest = cx.store.ingest()?;
     let copied = io::copy(&mut input, &mut ingest).and_then(|_| ingest.flush());
@@ -46,7 +59,6 @@ pub(super) fn import(
     meter.add(size);
     let diff_id = DiffId(digest.clone());
     let blob = Descriptor::new(media_type::OCI_LAYER, digest, size);
-    let platform = choice.platform.clone().unwrap_or_else(Platform::host);
     let layers = take_in(std::slice::from_ref(&diff_id), &[blob], super::ORIGIN, cx)?;
     let mut config = ImageConfig::new(&platform);
     config.rootfs.diff_ids = Some(vec![diff_id]);
@@ -58,11 +70,14 @@ pub(super) fn import(
         comment,
         ..History::default()
     });
-    Ok(ImportedImage {
-        config: config.to_bytes(),
-        layers,
-        platform,
-        manifest: None,
+    Ok(vec![Imported {
         names: Vec::new(),
-    })
+        images: vec![ImportedImage {
+            config: config.to_bytes(),
+            layers,
+            platform,
+            manifest: None,
+        }],
+        index: None,
+    }])
 }

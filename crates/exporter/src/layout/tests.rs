@@ -23,7 +23,17 @@ fn assembled() -> Assembled {
         images: vec![image],
         index: None,
         top,
+        others: Vec::new(),
     }
+}
+
+/// The one image under these names.
+fn under(names: Vec<Reference>) -> [Named; 1] {
+    [Named {
+        assembled: assembled(),
+        names,
+        tag: None,
+    }]
 }
 
 fn text(files: &[LayoutFile], name: &str) -> String {
@@ -40,7 +50,7 @@ fn name(text: &str) -> Reference {
 
 #[test]
 fn files_are_sorted_and_each_blob_is_there_once() {
-    let files = files(&assembled(), &[], Flavour::Docker);
+    let files = files(&under(Vec::new()), Flavour::Docker);
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     assert!(names.is_sorted());
     assert_eq!(names.len(), 2 + 3 + 3);
@@ -52,23 +62,20 @@ fn files_are_sorted_and_each_blob_is_there_once() {
 fn docker_manifest_names_paths_and_short_names() {
     let layer = blob_name(&Digest::sha256_of(b"layer"));
     let config = blob_name(&Digest::sha256_of(b"config"));
-    let all = files(
-        &assembled(),
-        &[name("a/b"), name("localhost:5000/c:1")],
-        Flavour::Docker,
-    );
+    let names = vec![name("a/b"), name("localhost:5000/c:1")];
+    let all = files(&under(names), Flavour::Docker);
     let expected = format!(
         "[{{\"Config\":\"{config}\",\"RepoTags\":[\"a/b:latest\",\"localhost:5000/c:1\"],\
          \"Layers\":[\"{layer}\",\"{layer}\"]}}]"
     );
     assert_eq!(text(&all, DOCKER_MANIFEST), expected);
-    let nameless = files(&assembled(), &[], Flavour::Docker);
+    let nameless = files(&under(Vec::new()), Flavour::Docker);
     assert!(text(&nameless, DOCKER_MANIFEST).contains("\"RepoTags\":null"));
 }
 
 #[test]
 fn index_has_an_entry_per_name() {
-    let all = files(&assembled(), &[name("a"), name("b:2")], Flavour::Oci);
+    let all = files(&under(vec![name("a"), name("b:2")]), Flavour::Oci);
     let index = Index::from_bytes(text(&all, INDEX).as_bytes()).unwrap();
     let names: Vec<(&str, &str)> = index
         .manifests
@@ -93,7 +100,9 @@ fn index_has_an_entry_per_name() {
 #[test]
 fn merging_replaces_the_same_name_only() {
     let entry = |bytes: &[u8], of: &[Reference]| {
-        entries(&Descriptor::of(media_type::OCI_MANIFEST, bytes), of)
+        let mut image = under(of.to_vec())[0].clone();
+        image.assembled.top = Descriptor::of(media_type::OCI_MANIFEST, bytes);
+        entries(&image)
     };
     let (a, b) = ([name("x:a")], [name("x:b")]);
     let index = Index::new(

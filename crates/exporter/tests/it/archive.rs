@@ -2,11 +2,13 @@
 
 use std::fs;
 
-use rbuild_exporter::{Choice, Error, Source, assemble, assemble_named, export, import};
+use rbuild_exporter::{
+    Error, Platforms, Selection, Which, assemble, assemble_named, export, import,
+};
 use rbuild_layer::PulledLayer;
 use rbuild_oci::{Descriptor, DiffId, Digest, Index, Manifest, MediaType, Platform, media_type};
 
-use crate::bench::{Bench, read_tar};
+use crate::bench::{Bench, read_tar, tar};
 
 #[test]
 fn oci_archive_holds_what_its_index_names() {
@@ -111,12 +113,9 @@ fn what_came_compressed_leaves_as_it_came_unless_forced() {
     let from = Bench::new();
     from.export("type=oci,dest=@/base.tar,compression=zstd", &from.image());
     let bench = Bench::new();
-    let source = Source::File {
-        path: from.path("base.tar"),
-        choice: Choice::default(),
-    };
-    let base = import(&source, &bench.cx()).unwrap();
-    let image = bench.image_of(base.layers);
+    let wanted = Selection::one(None);
+    let base = import(&tar(&from.path("base.tar")), &wanted, &bench.cx()).unwrap();
+    let image = bench.image_of(base[0].images[0].layers.clone());
     let types = |output: &str| {
         let assembled = assemble(
             std::slice::from_ref(&image),
@@ -208,20 +207,13 @@ fn several_platforms_get_an_index() {
     assert!(!bench.path("no.tar").exists());
 
     // Each platform is found again.
-    let platform = Some(Platform::new("linux", "arm64"));
-    let choice = Choice {
-        platform: platform.clone(),
-        ..Choice::default()
+    let platform = Platform::new("linux", "arm64");
+    let wanted = Selection {
+        which: Which::One(None),
+        platforms: Platforms::These(vec![platform.clone()]),
     };
-    let back = import(
-        &Source::File {
-            path: bench.path("out.tar"),
-            choice,
-        },
-        &bench.cx(),
-    )
-    .unwrap();
-    assert_eq!(Some(back.platform), platform);
+    let back = import(&tar(&bench.path("out.tar")), &wanted, &bench.cx()).unwrap();
+    assert_eq!(back[0].images[0].platform, platform);
 }
 
 #[test]
@@ -303,11 +295,9 @@ fn image_without_layers_is_an_image() {
             .annotations
             .contains_key("org.opencontainers.image.created")
     );
-    let source = Source::File {
-        path: bench.path("out.tar"),
-        choice: Choice::default(),
-    };
-    assert_eq!(import(&source, &bench.cx()).unwrap().config, image.config);
+    let wanted = Selection::one(None);
+    let back = import(&tar(&bench.path("out.tar")), &wanted, &bench.cx()).unwrap();
+    assert_eq!(back[0].images[0].config, image.config);
 }
 
 #[test]

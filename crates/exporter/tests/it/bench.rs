@@ -5,7 +5,9 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use rbuild_exporter::{Context, Export, ExportSpec, Exported, ImageToExport, LayoutFetch, export};
+use rbuild_exporter::{
+    Context, Export, ExportSpec, Exported, Form, ImageToExport, Input, LayoutFetch, Source, export,
+};
 use rbuild_layer::{
     Entry, Fetch, InPlace, Kind, LayerId, LayerStore, Mtime, NewEntry, NewLayer, NoFetch,
 };
@@ -178,6 +180,14 @@ pub fn read_tar(path: &Path) -> (BTreeMap<String, Vec<u8>>, Vec<String>) {
         }
     }
     (files, names)
+}
+
+/// A tar file of whatever kind.
+pub fn tar(path: &Path) -> Source {
+    Source::Tar {
+        input: Input::File(path.to_path_buf()),
+        form: Form::Any,
+    }
 }
 
 /// Writes a tar of plain files and links.

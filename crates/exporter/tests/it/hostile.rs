@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use rbuild_exporter::{Choice, Error, Source, import};
+use rbuild_exporter::{Error, Selection, Source, import};
 use rbuild_oci::{ChainId, Descriptor, Digest, Index, Manifest, media_type};
 
-use crate::bench::{Bench, write_tar};
+use crate::bench::{Bench, tar, write_tar};
 
 /// Imports a layout of these blobs, the last of which is the manifest.
 fn import_layout(bench: &Bench, blobs: &[(Digest, Vec<u8>)]) -> Result<(), Error> {
@@ -21,14 +21,7 @@ fn import_layout(bench: &Bench, blobs: &[(Digest, Vec<u8>)]) -> Result<(), Error
         Index::new(media_type::OCI_INDEX, vec![entry]).to_bytes(),
     )
     .unwrap();
-    import(
-        &Source::LayoutDir {
-            dir,
-            choice: Choice::default(),
-        },
-        &bench.cx(),
-    )
-    .map(drop)
+    import(&Source::LayoutDir(dir), &Selection::one(None), &bench.cx()).map(drop)
 }
 
 fn named(bytes: &[u8]) -> (Digest, Vec<u8>) {
@@ -137,13 +130,7 @@ fn archives_cannot_reach_out() {
             &[("manifest.json", text.as_bytes()), ("c.json", config)],
             &[("link", link)],
         );
-        let result = import(
-            &Source::File {
-                path: path.clone(),
-                choice: Choice::default(),
-            },
-            &bench.cx(),
-        );
+        let result = import(&tar(&path), &Selection::all(), &bench.cx());
         assert!(
             matches!(result, Err(Error::Import { .. })),
             "{layer} {link}: {result:?}"
@@ -161,11 +148,11 @@ fn broken_archives_are_told_so() {
     fs::write(bench.path("noise.tar"), vec![7; 4096]).unwrap();
     fs::write(bench.path("empty.tar"), "").unwrap();
     for name in ["cut.tar", "noise.tar", "missing.tar"] {
-        let source = Source::File {
-            path: bench.path(name),
-            choice: Choice::default(),
-        };
-        assert!(import(&source, &bench.cx()).is_err(), "{name}");
+        let wanted = Selection::all();
+        assert!(
+            import(&tar(&bench.path(name)), &wanted, &bench.cx()).is_err(),
+            "{name}"
+        );
     }
 }
 

@@ -4,31 +4,30 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use rbuild_exporter::{Choice, ImportedImage, Layout, Source, import};
+use rbuild_exporter::{Imported, ImportedImage, Layout, Selection, Source, import};
 use rbuild_layer::FileView;
-use rbuild_oci::{Digest, ImageConfig, Reference};
+use rbuild_oci::{Digest, ImageConfig, Pick, Platform, Reference};
 
-use crate::bench::{Bench, dir, file, read_tar, write_tar};
+use crate::bench::{Bench, dir, file, read_tar, tar, write_tar};
 
-fn import_file(bench: &Bench, path: &Path) -> ImportedImage {
-    import(
-        &Source::File {
-            path: path.to_path_buf(),
-            choice: Choice::default(),
-        },
-        &bench.cx(),
-    )
-    .unwrap()
+fn import_file(bench: &Bench, path: &Path) -> Imported {
+    one(import(&tar(path), &Selection::one(None), &bench.cx()).unwrap())
 }
 
-fn tagged(tag: &str) -> Choice {
-    Choice {
-        tag: Some(tag.to_owned()),
-        ..Choice::default()
-    }
+fn one(mut all: Vec<Imported>) -> Imported {
+    assert_eq!(all.len(), 1);
+    all.remove(0)
 }
 
-fn content(bench: &Bench, image: &ImportedImage, path: &str) -> String {
+fn tag(tag: &str) -> Pick {
+    Pick::Tag(tag.to_owned())
+}
+
+fn content(bench: &Bench, image: &Imported, path: &str) -> String {
+    content_of(bench, &image.images[0], path)
+}
+
+fn content_of(bench: &Bench, image: &ImportedImage, path: &str) -> String {
     let view = bench.layers.view(&image.layers, &bench.cancel);
     let mut text = String::new();
     view.open(path.as_bytes())
@@ -50,11 +49,11 @@ fn archives_come_back_as_they_went() {
                 &image,
             );
             let back = import_file(&to, &from.path("x.tar"));
-            assert_eq!(back.config, image.config);
+            assert_eq!(back.images[0].config, image.config);
             assert_eq!(back.names, [Reference::parse("example/app:1").unwrap()]);
             assert_eq!(content(&to, &back, "etc/motd"), "new");
             assert_eq!(content(&to, &back, "data2"), "shared content");
-            let view = to.layers.view(&back.layers, &to.cancel);
+            let view = to.layers.view(&back.images[0].layers, &to.cancel);
             assert!(view.lstat(b"etc/gone").unwrap().is_none());
         }
     }
@@ -99,7 +98,10 @@ fn older_docker_archives_with_links_are_read() {
     assert_eq!(content(&to, &back, "etc/motd"), "new");
     assert_eq!(back.names, [Reference::parse("a:1").unwrap()]);
     // What came as plain tars is compressed on its way out.
-    to.export("type=oci,dest=@/out.tar", &to.image_of(back.layers));
+    to.export(
+        "type=oci,dest=@/out.tar",
+        &to.image_of(back.images[0].layers.clone()),
+    );
     let (files, _) = read_tar(&to.path("out.tar"));
     assert_eq!(
         files
@@ -125,7 +127,7 @@ fn root_file_systems_become_one_layer() {
         let to = Bench::new();
         let back = import_file(&to, &bench.path(name));
         assert_eq!(content(&to, &back, "bin/sh"), "shell");
-        let config = ImageConfig::from_bytes(&back.config).unwrap();
+        let config = ImageConfig::from_bytes(&back.images[0].config).unwrap();
         assert_eq!(config.diff_ids()[0].0, Digest::sha256_of(&plain));
         assert_eq!(config.history.len(), 1);
     }
@@ -136,58 +138,36 @@ fn layouts_are_asked_by_tag_and_digest() {
     let bench = Bench::new();
     let first = bench.image();
     let second = bench.image_of(vec![bench.layer(vec![file("second", "2", 0o644)])]);
-    let one = bench
+    let first_digest = bench
         .export("type=oci,tar=false,dest=@/l,name=x:one", &first)
         .manifest
         .unwrap();
-    let layout = || Layout::open(&bench.path("l")).unwrap();
+    let digest = |pick: Option<&Pick>| {
+        let layout = Layout::open(&bench.path("l")).unwrap();
+        let found = layout.resolve(pick, &Platform::host());
+        found.map(|image| image.manifest.digest)
+    };
     // Alone, it need not be named.
-    assert_eq!(
-        layout()
-            .resolve(&Choice::default())
-            .unwrap()
-            .manifest
-            .digest,
-        one
-    );
+    assert_eq!(digest(None).unwrap(), first_digest);
     let two = bench
         .export("type=oci,tar=false,dest=@/l,name=x:two", &second)
         .manifest
         .unwrap();
-    assert_eq!(
-        layout().resolve(&tagged("two")).unwrap().manifest.digest,
-        two
-    );
-    assert_eq!(
-        layout()
-            .resolve(&tagged("docker.io/library/x:one"))
-            .unwrap()
-            .manifest
-            .digest,
-        one
-    );
-    let by_digest = Choice {
-        digest: Some(two.clone()),
-        ..tagged("one")
-    };
-    assert_eq!(layout().resolve(&by_digest).unwrap().manifest.digest, two);
-    let error = layout()
-        .resolve(&Choice::default())
-        .unwrap_err()
-        .to_string();
+    assert_eq!(digest(Some(&tag("two"))).unwrap(), two);
+    let full = tag("docker.io/library/x:one");
+    assert_eq!(digest(Some(&full)).unwrap(), first_digest);
+    assert_eq!(digest(Some(&Pick::Digest(two.clone()))).unwrap(), two);
+    let error = digest(None).unwrap_err().to_string();
     assert!(
         error.ends_with("could not find \"latest\"; there is one, two"),
         "{error}"
     );
 
     let to = Bench::new();
-    let source = Source::LayoutDir {
-        dir: bench.path("l"),
-        choice: tagged("two"),
-    };
-    let back = import(&source, &to.cx()).unwrap();
+    let source = Source::LayoutDir(bench.path("l"));
+    let back = one(import(&source, &Selection::one(Some(tag("two"))), &to.cx()).unwrap());
     assert_eq!(content(&to, &back, "second"), "2");
-    assert_eq!(back.manifest, Some(two));
+    assert_eq!(back.images[0].manifest, Some(two));
 }
 
 #[test]
@@ -198,7 +178,7 @@ fn registered_layers_are_read_when_they_are_needed() {
     let away = from.path("away");
     fs::create_dir(&away).unwrap();
     let layout = Layout::open(&dir).unwrap();
-    let image = layout.resolve(&Choice::default()).unwrap();
+    let image = layout.resolve(None, &Platform::host()).unwrap();
     let blob = |layer: usize| {
         dir.join("blobs/sha256")
             .join(image.layers[layer].digest.hex())

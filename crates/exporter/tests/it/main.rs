@@ -8,3 +8,4 @@ mod bench;
 mod hostile;
 mod import;
 mod local;
+mod whole;

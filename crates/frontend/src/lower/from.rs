@@ -2,7 +2,7 @@
 
 use rbuild_dockerfile::Span;
 use rbuild_graph::{CopyAction, FileAction, FileOp, ImageOp, Op, VertexIx};
-use rbuild_oci::{ImageConfig, Platform};
+use rbuild_oci::{Address, ImageConfig, Platform};
 
 use super::remote;
 use super::stage::{Done, LastOf, Round, StageCx};
@@ -170,6 +170,7 @@ fn check_platform(base: &BaseQuestion, answer: &ImageAnswer, span: Span, build: 
     let name = match &base.question.place {
         ImagePlace::Reference(reference) => reference.to_string(),
         ImagePlace::Layout { dir, .. } => dir.clone(),
+        ImagePlace::Address(address) => address.to_string(),
     };
     let message = format!(
         "Base image {name} was pulled with platform \"{found}\", \
@@ -187,6 +188,10 @@ fn reference_text(base: &BaseQuestion, answer: &ImageAnswer) -> String {
     match &base.question.place {
         ImagePlace::Reference(reference) => reference.with_digest(digest.clone()).to_string(),
         ImagePlace::Layout { dir, .. } => format!("{dir}@{digest}"),
+        ImagePlace::Address(Address::Registry(name)) => {
+            name.with_digest(digest.clone()).to_string()
+        }
+        ImagePlace::Address(address) => format!("{address}@{digest}"),
     }
 }
 

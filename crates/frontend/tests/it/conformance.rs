@@ -326,6 +326,7 @@ fn answer(question: &ImageQuestion, bases: &BTreeMap<String, ImageConfig>) -> Im
     let role = match &question.place {
         ImagePlace::Reference(reference) => reference.path().to_owned(),
         ImagePlace::Layout { dir, .. } => dir.clone(),
+        ImagePlace::Address(address) => address.to_string(),
     };
     let config = bases.get(&role).cloned().unwrap_or_default();
     ImageAnswer {

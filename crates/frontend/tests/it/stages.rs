@@ -19,6 +19,7 @@ fn asked(text: &str, request: &LowerRequest) -> Vec<String> {
                 .map(|question| match question.image.place {
                     ImagePlace::Reference(reference) => reference.familiar(),
                     ImagePlace::Layout { dir, .. } => dir,
+                    ImagePlace::Address(address) => address.to_string(),
                 });
             places.collect()
         }

@@ -70,6 +70,7 @@ pub fn made_up(question: &ImageQuestion) -> ImageAnswer {
     let name = match &question.place {
         ImagePlace::Reference(reference) => reference.to_string(),
         ImagePlace::Layout { dir, .. } => dir.clone(),
+        ImagePlace::Address(address) => address.to_string(),
     };
     let mut config = ImageConfig::new(&question.platform);
     let run = &mut config.config;

@@ -24,6 +24,19 @@ impl Images<'_> {
         Ok(id)
     }
 
+    /// Keeps what was opened elsewhere under these names as well; returns its id.
+    pub fn keep(&self, opened: &StoredImage, names: &[Reference]) -> Result<Digest> {
+        match &opened.row {
+            Row::Image(row) => self.put(&opened.shown().config_bytes, row.clone(), names),
+            Row::Index(row) => {
+                for image in &opened.images {
+                    self.put(&image.config_bytes, image.row(), &[])?;
+                }
+                self.put_index(row.clone(), names)
+            }
+        }
+    }
+
     fn put_row(&self, id: &Digest, row: &Row, names: &[Reference]) -> Result<()> {
         let key = id.to_string();
         let bytes = row.to_bytes()?;

@@ -1,4 +1,4 @@
-use rbuild_oci::ImageConfig;
+use rbuild_oci::{Address, ImageConfig};
 use rbuild_progress::NullSink;
 
 use super::*;
@@ -76,13 +76,20 @@ fn parts_go_with_their_last_owner() {
             refused.ends_with("is part of an image of several platforms"),
             "{refused}"
         );
-        engine.tag(both.as_str(), &name("two:more")).unwrap();
+        let tag = |id: &Digest, text: &str| {
+            let address = Address::Name(id.to_string());
+            let cancel = CancelToken::new();
+            engine
+                .tag((&address, &[]), &name(text), &NullSink, &cancel)
+                .unwrap();
+        };
+        tag(&both, "two:more");
         assert!(careful("two").unwrap().deleted.is_empty());
         // s390x goes; arm64 is part of the other.
         let removed = careful("two:more").unwrap();
         assert_eq!(removed.deleted.len(), 2, "{removed:?}");
         assert!(removed.deleted.contains(&both) && !removed.deleted.contains(&arm));
-        engine.tag(arm.as_str(), &name("alone")).unwrap();
+        tag(&arm, "alone");
         assert_eq!(careful("other").unwrap().deleted.len(), 2);
         assert_eq!(engine.images().unwrap().len(), 1);
         assert_eq!(careful("alone").unwrap().deleted, [arm]);

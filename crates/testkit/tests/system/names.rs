@@ -3,10 +3,10 @@
 use std::fs;
 use std::process::Command;
 
-use rbuild_testkit::{Finished, Privilege, granted, need_tool, run};
+use rbuild_testkit::{Finished, Privilege, Registry, granted, need_tool, run};
 use serde_json::Value;
 
-use crate::place::{LIMIT, Place, shell_in};
+use crate::place::{LIMIT, Place, busybox, shell_in};
 
 /// This machine's platform, and one that is none.
 fn platforms() -> (&'static str, &'static str) {
@@ -118,4 +118,100 @@ fn several_platforms_are_saved_as_an_index() {
     assert_eq!(arch("docker-archive:docker.tar", &[]), own);
     assert_eq!(arch("docker-archive:foreign.tar", &[]), other);
     assert_eq!(arch("oci-archive:all.tar", &arch_of), other);
+}
+
+/// A base in the store and another of the same name in a registry.
+fn two_bases(place: &Place, registry: &Registry) -> String {
+    registry.push_layout(busybox(), "base:1");
+    let name = format!("{}/base:1", registry.host());
+    place.write("Dockerfile", "FROM busybox\nRUN echo store > /where\n");
+    place.build(&["-t", &name]).expect_success();
+    place.write(
+        "Dockerfile",
+        &format!("FROM {name}\nRUN cat /where || echo registry\n"),
+    );
+    name
+}
+
+#[test]
+fn from_finds_contexts_before_the_store_before_registries() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let place = Place::new("");
+    let registry = Registry::start();
+    let name = two_bases(&place, &registry);
+    let resolved = |words: &[&str]| place.build(words).expect_success();
+    let in_store = format!("resolve {name} in the store");
+    let in_registry = format!("resolve {name} in its registry");
+    for words in [
+        &[][..],
+        &["--pull"],
+        &["--resolve=auto"],
+        &["--resolve", "local"],
+    ] {
+        let built = resolved(words).expect_text(&in_store);
+        assert!(!built.text().contains(&in_registry), "{built}");
+    }
+    let built = resolved(&["--resolve=registry", "--no-cache"]);
+    built.expect_text(&in_registry).expect_text("registry\n");
+    // What was pulled is no name of the store.
+    place.run(&["rmi", &name]).expect_success();
+    resolved(&[]).expect_text(&in_registry);
+    let refused = place.build(&["--resolve=store"]).expect_code(1);
+    refused
+        .expect_text("is not in the store")
+        .expect_text("--resolve=store leaves registries out");
+    // Tagged, loaded and imported images are.
+    for words in [
+        &["tag", "docker://NAME", "NAME"][..],
+        &["import", "NAME", "oci:LAYOUT"],
+        &["load", "-i", "saved.tar"],
+    ] {
+        let layout = busybox().display().to_string();
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| word.replace("NAME", &name).replace("LAYOUT", &layout))
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        place.run(&words).expect_success();
+        resolved(&["--resolve=store"]).expect_text(&in_store);
+        place
+            .run(&["save", "-o", "saved.tar", &name])
+            .expect_success();
+        place.run(&["rmi", &name]).expect_success();
+    }
+    // A named context goes before all of them, and may be the registry's and no other.
+    two_bases(&place, &registry);
+    let layout = format!("{name}=oci-layout://{}", busybox().display());
+    let built = resolved(&["--build-context", &layout]);
+    assert!(!built.text().contains("resolve "), "{built}");
+    let far = format!("{name}=docker://{name}");
+    resolved(&["--build-context", &far]).expect_text(&in_registry);
+    place
+        .build(&["--resolve=nowhere"])
+        .expect_code(2)
+        .expect_text("`nowhere` is none of auto (the store, then the registry), registry, store");
+    place.assert_intact();
+}
+
+#[test]
+fn a_name_that_fits_nowhere_says_where_it_was_looked_for() {
+    let place = Place::new("FROM scratch\nCOPY Dockerfile /\n");
+    let registry = Registry::start();
+    let name = format!("{}/none:1", registry.host());
+    let both = "linux/s390x,linux/riscv64";
+    place
+        .build(&["--platform", both, "-t", &name])
+        .expect_success();
+    place.write("Dockerfile", &format!("FROM {name}\nLABEL a=b\n"));
+    let missing = place.build(&["--platform", "linux/arm64"]).expect_code(1);
+    missing.expect_text("the store has it, but not for linux/arm64: linux/s390x, linux/riscv64");
+    let words = ["--platform", "linux/arm64", "--resolve=store"];
+    let refused = place.build(&words).expect_code(1);
+    refused.expect_text("has no image for linux/arm64; there is linux/s390x, linux/riscv64");
+    let refused = place.build(&["--resolve=registry"]).expect_code(1);
+    refused.expect_text("--resolve=registry leaves the store out");
+    let fits = ["--platform", "linux/riscv64"];
+    place.build(&fits).expect_success();
 }
