@@ -11,6 +11,16 @@ use crate::output::Output;
 use crate::tar_header::{TRAILER, TarEntry, padding};
 use crate::{Error, Result};
 
+/// Bytes that [`write`] makes of the files.
+pub(crate) fn size(files: &[LayoutFile]) -> u64 {
+    let of_file = |file: &LayoutFile| {
+        let size = file.size();
+        let head = entry(file).to_bytes().len();
+        size + (head + padding(size)) as u64
+    };
+    files.iter().map(of_file).sum::<u64>() + TRAILER.len() as u64
+}
+
 /// Writes the files in their order. The output is not finished.
 pub(crate) fn write(files: &[LayoutFile], output: &mut Output, cx: &Context<'_>) -> Result<()> {
     let total = files.iter().map(LayoutFile::size).sum();
@@ -47,12 +57,7 @@ fn write_file(
     cx: &Context<'_>,
     meter: &Meter<'_>,
 ) -> Result<(), Failure> {
-    let kind = match file.content {
-        Content::Directory => EntryType::Directory,
-        _ => EntryType::Regular,
-    };
-    let mut entry = TarEntry::new(kind, file.name.as_bytes(), file.mode);
-    entry.size = file.size();
+    let entry = entry(file);
     output.write_all(&entry.to_bytes())?;
     match &file.content {
         Content::Directory => {}
@@ -69,4 +74,14 @@ fn write_file(
     output.write_all(zeros)?;
     meter.add(entry.size);
     Ok(())
+}
+
+fn entry(file: &LayoutFile) -> TarEntry<'_> {
+    let kind = match file.content {
+        Content::Directory => EntryType::Directory,
+        _ => EntryType::Regular,
+    };
+    let mut entry = TarEntry::new(kind, file.name.as_bytes(), file.mode);
+    entry.size = file.size();
+    entry
 }

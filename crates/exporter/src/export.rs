@@ -1,5 +1,6 @@
 //! The one door out: a spec and finished images in, files or a stream out.
 
+use std::fs::File;
 use std::path::Path;
 
 use rbuild_oci::{Descriptor, Digest, Reference};
@@ -27,7 +28,8 @@ pub struct Exported {
 }
 
 impl Exported {
-    fn of(assembled: &Assembled, names: Vec<Reference>) -> Self {
+    /// What there is to tell of an image that was assembled and got these names.
+    pub fn of(assembled: &Assembled, names: Vec<Reference>) -> Self {
         let single = match assembled.images.as_slice() {
             [image] => Some(image),
             _ => None,
@@ -51,7 +53,7 @@ impl Exported {
 /// the store; naming and pushing it is for the caller.
 ///
 /// Errors: [`Error::Output`] when the place cannot be used, for several images in a Docker tar, and for
-/// [`Dest::Engine`], which [`write_archive`] serves.
+/// [`Dest::Engine`], which is for the caller and an [`EngineArchive`].
 pub fn export(spec: &ExportSpec, images: &[ImageToExport], cx: &Context<'_>) -> Result<Exported> {
     spec.check()?;
     match &spec.export {
@@ -102,12 +104,41 @@ pub fn export(spec: &ExportSpec, images: &[ImageToExport], cx: &Context<'_>) -> 
     }
 }
 
-/// Writes the tar of an `oci` or `docker` output to `dest`, whatever place the spec names.
-///
-/// For callers that carry the tar on themselves, such as into a container engine.
-///
-/// Errors: as [`export`].
-pub fn write_archive(
+/// An image as the tar that `docker load` reads, for callers that carry it into a container engine.
+#[derive(Debug)]
+pub struct EngineArchive {
+    files: Vec<layout::LayoutFile>,
+}
+
+impl EngineArchive {
+    /// The archive of an image with these names.
+    pub fn of(assembled: &Assembled, names: &[Reference]) -> Self {
+        let image = layout::Named {
+            assembled: assembled.clone(),
+            names: names.to_vec(),
+            tag: None,
+        };
+        Self {
+            files: layout::files(std::slice::from_ref(&image), Flavour::Docker),
+        }
+    }
+
+    /// Its length in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        archive::size(&self.files)
+    }
+
+    /// Writes it into a pipe or socket, which messages call `name`.
+    ///
+    /// Errors: [`Error::Io`] also where the other side has closed.
+    pub fn send(&self, into: File, name: &str, cx: &Context<'_>) -> Result<()> {
+        let mut output = Output::through(into, name);
+        archive::write(&self.files, &mut output, cx)?;
+        output.finish()
+    }
+}
+
+fn write_archive(
     spec: &ExportSpec,
     images: &[ImageToExport],
     dest: &Dest,

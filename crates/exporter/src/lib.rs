@@ -31,7 +31,7 @@ mod walk;
 pub use assemble::{Assembled, AssembledImage, Document, ImageToExport, assemble, assemble_named};
 pub use context::Context;
 pub use error::{Error, Result};
-pub use export::{Exported, SavedImage, export, save, write_archive};
+pub use export::{EngineArchive, Exported, SavedImage, export, save};
 pub use import::{
     Form, Imported, ImportedImage, ImportedIndex, Input, Layout, LayoutFetch, Platforms,
     ResolvedImage, Selection, Source, Which, import,

@@ -35,6 +35,11 @@ impl Output {
         }
     }
 
+    /// Takes a pipe or socket that is open already.
+    pub(crate) fn through(file: File, name: &str) -> Self {
+        Self::Through(BufWriter::with_capacity(BUFFER, file), PathBuf::from(name))
+    }
+
     fn open_file(path: &Path) -> Result<Self> {
         // Through a symlink, so that the file it points to is replaced rather than the link.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());

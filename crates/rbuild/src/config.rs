@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use rbuild_registry::{HostFiles, ProxyConfig};
 use rbuild_source::{GitConfig, RemoteLimits};
 
+use crate::ContainerEngines;
+
 /// How an engine is set up.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -26,6 +28,8 @@ pub struct EngineConfig {
     pub git: GitConfig,
     /// Proxies for registries, downloads and git; steps have their own, in the build arguments.
     pub proxy: ProxyConfig,
+    /// Where images can be loaded into.
+    pub container_engines: ContainerEngines,
 }
 
 impl EngineConfig {
@@ -40,6 +44,7 @@ impl EngineConfig {
             limits: RemoteLimits::default(),
             git: GitConfig::default(),
             proxy: ProxyConfig::default(),
+            container_engines: ContainerEngines::default(),
         }
     }
 }

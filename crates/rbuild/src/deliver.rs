@@ -11,15 +11,16 @@ use rbuild_worker::{Asked, FilesAsked, ImageAsked};
 use crate::engine::Engine;
 use crate::image_config::BuiltImage;
 use crate::images::{ImageRow, IndexEntry, IndexRow};
+use crate::load::{self, Loader};
 use crate::outcome::StepCount;
 use crate::step::{announced, status};
-use crate::{BuildError, BuildRequest, ErrorKind, Outcome, Result};
+use crate::{BuildError, BuildRequest, ErrorKind, LoadedInto, Outcome, Result};
 
 /// Keeps and exports the images of a build, one for each platform.
 pub(crate) fn deliver(
     engine: &Engine,
     request: &BuildRequest,
-    images: impl Iterator<Item = Result<BuiltImage>>,
+    (images, loader): (impl Iterator<Item = Result<BuiltImage>>, Option<&Loader>),
     (plan, sink, cancel): (&Plan, &dyn Sink, &CancelToken),
 ) -> Result<Outcome> {
     let mut names = request.tags.clone();
@@ -37,7 +38,7 @@ pub(crate) fn deliver(
             Ok::<_, BuildError>((ready, kept))
         })?,
     };
-    let mut exports = Vec::new();
+    let (mut exports, mut loaded) = (Vec::new(), Vec::new());
     for spec in &request.outputs {
         if matches!(spec.export, Export::Image(_) | Export::CacheOnly) {
             continue;
@@ -52,6 +53,12 @@ pub(crate) fn deliver(
                 platform: result.platform.clone(),
             })
             .collect();
+        if let Some(loader) = loader.filter(|_| load::is_load(spec)) {
+            let done = load::deliver(loader, (&exportable, spec), (engine, sink, cancel))?;
+            exports.push(done.exported.clone().unwrap_or_default());
+            loaded.push(done);
+            continue;
+        }
         exports.push(announced(sink, spec.export.vertex_name(), |key| {
             let mut spec = spec.clone();
             spec.epoch = plan.source_epoch;
@@ -65,12 +72,15 @@ pub(crate) fn deliver(
         (Some(row), None) => Some(row.id()),
         (None, _) => index,
     };
+    // What an engine names the image by is what it can be run by there.
+    let loaded_id = loaded.first().map(|loaded: &LoadedInto| loaded.id.clone());
     Ok(Outcome {
-        image_id: kept.config.clone().or(exported),
+        image_id: loaded_id.or_else(|| kept.config.clone()).or(exported),
         config: kept.config,
         descriptor: exports.iter().find_map(|made| made.descriptor.clone()),
         names,
         steps: StepCount::default(),
+        loaded,
         exports,
     })
 }
@@ -205,10 +215,12 @@ pub(crate) fn check(request: &BuildRequest) -> Result<()> {
 /// A Docker archive holds images of one platform; in BuildKit's words.
 fn check_several_platforms(outputs: &[ExportSpec]) -> Result<()> {
     let is_docker = |spec: &ExportSpec| {
-        matches!(
-            spec.export,
-            Export::DockerArchive { .. } | Export::DockerDir { .. }
-        )
+        // An engine is asked what it can keep.
+        !load::is_load(spec)
+            && matches!(
+                spec.export,
+                Export::DockerArchive { .. } | Export::DockerDir { .. }
+            )
     };
     if !outputs.iter().any(is_docker) {
         return Ok(());

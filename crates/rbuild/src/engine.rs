@@ -20,7 +20,7 @@ use crate::nursery::{LazyNursery, tree_work};
 use crate::step::announced;
 use crate::workers::Agents;
 use crate::{
-    BuildRequest, CheckReport, EngineConfig, ImageDetails, ImageSummary, Outcome, OutlineReport,
+    BuildRequest, CheckReport, ContainerEngines, EngineConfig, ImageDetails, ImageSummary, Outcome, OutlineReport,
     Removed, Result, StoredImage, TargetsReport, VerifySummary, call, check, pipeline,
 };
 
@@ -34,6 +34,7 @@ pub struct Engine {
     http: HttpSource,
     git: GitSource,
     limits: RemoteLimits,
+    container_engines: ContainerEngines,
     /// How many builds go on. What they commit is kept from collection until the last one ends: the
     /// store cannot tell whose is whose.
     at_work: Mutex<usize>,
@@ -68,6 +69,7 @@ impl Engine {
         let nursery = LazyNursery::new(config.helper.clone());
         let limits = config.limits;
         let git = (config.git.clone(), config.proxy.clone());
+        let container_engines = config.container_engines.clone();
         let client = LazyClient::new(move || client_config(&config));
         let fetch = RegistryFetch::new(Arc::clone(&store), Arc::clone(&client));
         let fetch = LayoutFetch::new(Arc::clone(&store), Arc::new(fetch));
@@ -86,6 +88,7 @@ impl Engine {
             http,
             git,
             limits,
+            container_engines,
             at_work: Mutex::default(),
         })
     }
@@ -269,6 +272,10 @@ impl Engine {
 
     pub(crate) fn limits(&self) -> RemoteLimits {
         self.limits
+    }
+
+    pub(crate) fn container_engines(&self) -> &ContainerEngines {
+        &self.container_engines
     }
 
     pub(crate) fn image_table(&self) -> Images<'_> {

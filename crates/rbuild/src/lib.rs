@@ -28,6 +28,7 @@ mod image_config;
 mod images;
 mod intake;
 mod lint;
+mod load;
 mod nursery;
 mod opened;
 mod oracle;
@@ -65,6 +66,7 @@ pub use config::EngineConfig;
 pub use elsewhere::{is_remote_context, is_ssh_context};
 pub use engine::{Engine, Removal};
 pub use images::{ImageDetails, ImageSummary, Removed, StoredImage};
+pub use load::{ContainerEngine, ContainerEngines, DockerPlace, LoadWay, LoadedInto};
 pub use nursery::nursery_main;
 pub use opened::ImageFile;
 pub use oracle::parse_json;
@@ -76,7 +78,7 @@ pub use rbuild_exporter::{
 };
 pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutline};
 pub use rbuild_graph::{NetworkMode, Ulimit};
-pub use rbuild_registry::{DockerFiles, HostFiles, PodmanFiles, ProxyConfig};
+pub use rbuild_registry::{DaemonAddress, DockerFiles, HostFiles, PodmanFiles, ProxyConfig};
 pub use rbuild_source::{GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
 pub use request::{

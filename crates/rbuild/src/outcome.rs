@@ -3,6 +3,8 @@
 use rbuild_exporter::Exported;
 use rbuild_oci::{Descriptor, Digest, Reference};
 
+use crate::LoadedInto;
+
 /// What a build yields.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -17,6 +19,8 @@ pub struct Outcome {
     pub names: Vec<Reference>,
     /// How many steps were done, and how many of them were found in the cache.
     pub steps: StepCount,
+    /// What came into container engines.
+    pub loaded: Vec<LoadedInto>,
     /// What each output wrote, in the order of the request.
     pub exports: Vec<Exported>,
 }

@@ -32,7 +32,7 @@ use crate::warnings::{Heeding, Warnings};
 use crate::workers::{self, Agents, Given};
 use crate::{
     BuildError, BuildRequest, ContextInput, NamedContextInput, Outcome, Result, deliver,
-    image_config, intake, reproduce,
+    image_config, intake, load, reproduce,
 };
 
 /// Builds what `request` asks for.
@@ -43,6 +43,9 @@ pub(crate) fn build(
     cancel: &CancelToken,
 ) -> Result<Outcome> {
     deliver::check(request)?;
+    let prepared = load::prepare(engine, request, cancel)?;
+    let loader = prepared.as_ref().map(|(loader, _)| loader);
+    let request = prepared.as_ref().map_or(request, |(_, request)| request);
     let agents = Agents::of(request);
     agents.open()?;
     // Held until the outputs are written.
@@ -81,7 +84,12 @@ pub(crate) fn build(
         let stores = (engine.layers(), &*lease);
         image_config::assemble(result, &solved, stores, (&asked, times, cancel))
     });
-    let mut outcome = deliver::deliver(engine, request, images, (&planned.plan, sink, cancel))?;
+    let mut outcome = deliver::deliver(
+        engine,
+        request,
+        (images, loader),
+        (&planned.plan, sink, cancel),
+    )?;
     outcome.steps = StepCount {
         cached: solved.count(Origin::Cached),
         made: solved.count(Origin::Made),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use rbuild_exporter::{
-    Error, Platforms, Selection, Which, assemble, assemble_named, export, import,
+    EngineArchive, Error, Platforms, Selection, Which, assemble, assemble_named, export, import,
 };
 use rbuild_layer::PulledLayer;
 use rbuild_oci::{Descriptor, DiffId, Digest, Index, Manifest, MediaType, Platform, media_type};
@@ -328,4 +328,26 @@ fn layout_directory_is_added_to() {
             .count(),
         2 + 1 + 4
     );
+}
+
+#[test]
+fn an_engines_archive_is_the_docker_output_and_as_long_as_it_says() {
+    let bench = Bench::new();
+    let image = bench.image();
+    let options = bench.spec("type=docker").image;
+    let assembled = assemble(std::slice::from_ref(&image), &options, &bench.cx()).unwrap();
+    let archive = EngineArchive::of(&assembled, &image.names);
+    let path = bench.path("sent.tar");
+    let into = fs::File::create(&path).unwrap();
+    archive.send(into, "the engine", &bench.cx()).unwrap();
+    let sent = fs::read(&path).unwrap();
+    assert_eq!(archive.size_bytes(), sent.len() as u64);
+    bench.export("type=docker,dest=@/file.tar", &image);
+    assert!(fs::read(bench.path("file.tar")).unwrap() == sent);
+    // One that nobody reads.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = fs::File::from(std::os::fd::OwnedFd::from(writer));
+    let error = archive.send(closed, "the engine", &bench.cx()).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
 }
