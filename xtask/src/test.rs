@@ -19,6 +19,7 @@ const TOOLS: &[&str] = &[
     "docker-registry",
     "git",
     "newuidmap",
+    "podman",
     "python3",
     "setpriv",
     "skopeo",

@@ -29,8 +29,8 @@ pub use build::{BuildArgs, ProgressArg, PullArg, ResultArgs};
 pub use call::{Call, CallArgs, Format as CallFormat, Method as CallMethod, Status as CallStatus};
 pub use foreign::ForeignArgs;
 pub use images::{
-    ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs, RemoveArgs, SaveArgs,
-    SaveFormat, TableFormat, TagArgs,
+    EngineArg, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs,
+    LoadIntoArgs, RemoveArgs, SaveArgs, SaveFormat, TableFormat, TagArgs,
 };
 pub use run::RunArgs;
 pub use secret::{SecretArg, SecretPlace};
@@ -82,6 +82,8 @@ pub enum Command {
     Save(SaveArgs),
     /// Take the images of an archive or OCI layout in, with their names
     Load(LoadArgs),
+    /// Bring images into a container engine
+    LoadInto(LoadIntoArgs),
     /// Take an archive, an OCI layout or the tar of a root file system in under a name
     Import(ImportArgs),
     /// Write the files of an image as a tar

@@ -3,6 +3,7 @@
 mod build;
 mod call;
 mod debug;
+mod engines;
 mod export;
 mod history;
 mod hosts;
@@ -10,6 +11,7 @@ mod images;
 mod import;
 mod inspect;
 mod load;
+mod load_into;
 mod proxy;
 mod request;
 mod rmi;
@@ -42,6 +44,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Rmi(args) => rmi::run(&args, root),
         Command::Save(args) => save::run(&args, root),
         Command::Load(args) => load::run(args, root),
+        Command::LoadInto(args) => load_into::run(&args, root),
         Command::Import(args) => import::run(&args, root),
         Command::Export(args) => export::run(&args, root),
         Command::Run(args) => run::run(args, root),
@@ -109,6 +112,7 @@ fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
     config.proxy = proxy::of_network();
     config.host_files = hosts::host_files();
     config.insecure_registries = hosts::insecure_registries();
+    config.container_engines = engines::container_engines();
     config.git.path = std::env::var_os("PATH");
     config.git.known_hosts = directory("HOME")
         .map(|home| home.join(".ssh/known_hosts"))

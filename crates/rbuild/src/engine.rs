@@ -20,8 +20,9 @@ use crate::nursery::{LazyNursery, tree_work};
 use crate::step::announced;
 use crate::workers::Agents;
 use crate::{
-    BuildRequest, CheckReport, ContainerEngines, EngineConfig, ImageDetails, ImageSummary, Outcome, OutlineReport,
-    Removed, Result, StoredImage, TargetsReport, VerifySummary, call, check, pipeline,
+    BuildRequest, CheckReport, ContainerEngines, EngineConfig, ImageDetails, ImageSummary, Outcome,
+    OutlineReport, Removed, Result, StoredImage, TargetsReport, VerifySummary, call, check,
+    pipeline,
 };
 
 /// A store, and everything that can be done with it. Used from many threads, and beside other

@@ -15,6 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("newgidmap", "uidmap"),
     ("newuidmap", "uidmap"),
     ("nsenter", "util-linux"),
+    ("podman", "podman"),
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("skopeo", "skopeo"),

@@ -162,6 +162,20 @@ pub struct ResultArgs {
     )]
     pub push: bool,
 
+    /// Load the image into Docker's engine as well, as -o type=docker does
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        value_name = "BOOL",
+        value_parser = switch,
+        action = ArgAction::Set,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true
+    )]
+    pub load: bool,
+
     /// How to show the build
     #[arg(
         long,

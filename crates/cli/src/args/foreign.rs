@@ -37,7 +37,7 @@ const ATTESTATIONS: &str =
 type Entry = (&'static str, Option<char>, Takes);
 
 /// Name, short name, and what follows.
-const TABLE: [Entry; 26] = [
+const TABLE: [Entry; 25] = [
     ("attest", None, Takes::Value),
     ("builder", None, Takes::Value),
     ("cache-from", None, Takes::Value),
@@ -53,7 +53,6 @@ const TABLE: [Entry; 26] = [
     ("force-rm", None, Takes::Switch),
     ("invoke", None, Takes::Value),
     ("isolation", None, Takes::Value),
-    ("load", None, Takes::Switch),
     ("memory", Some('m'), Takes::Value),
     ("memory-swap", None, Takes::Value),
     ("policy", None, Takes::Value),
@@ -69,9 +68,7 @@ const TABLE: [Entry; 26] = [
 fn answer(name: &str, value: &str) -> Answer {
     let off = switch(name, value) == Ok(false);
     match name {
-        "builder" | "debug" | "force-rm" | "load" | "rm" | "server-config" | "stream" => {
-            Answer::Accept
-        }
+        "builder" | "debug" | "force-rm" | "rm" | "server-config" | "stream" => Answer::Accept,
         "attest" | "provenance" | "sbom" if off || is_disabled(value) => Answer::Accept,
         "attest" | "provenance" | "sbom" => Answer::Refuse(ATTESTATIONS),
         "cache-from" | "cache-to" => Answer::Refuse(REMOTE_CACHE),

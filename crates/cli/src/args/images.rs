@@ -180,6 +180,27 @@ pub enum SaveFormat {
     Docker,
 }
 
+/// Options of `rbuild load-into`.
+#[derive(Debug, Args)]
+pub struct LoadIntoArgs {
+    /// The engine
+    #[arg(value_name = "ENGINE")]
+    pub engine: EngineArg,
+
+    /// Names, ids, beginnings of ids, or addresses
+    #[arg(required = true, value_name = "IMAGE", value_parser = value::address)]
+    pub images: Vec<Address>,
+}
+
+/// A container engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// The engine that `docker` speaks to
+    Docker,
+    /// Podman's storage of this user
+    Podman,
+}
+
 /// Options of `rbuild import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rbuild::oci::{Address, Pick, Place, Platform, Reference};
-use rbuild::{
-    Dest, Export, ExportSpec, ImageOutput, NamedContextInput, NetworkMode, ResolveOrder, Ulimit,
-};
+use rbuild::{Export, ExportSpec, NamedContextInput, NetworkMode, ResolveOrder, Ulimit};
 
 use super::csv;
 
@@ -239,12 +237,7 @@ fn layout_place(place: Place) -> NamedContextInput {
 
 /// Reads where a result goes.
 pub fn output(text: &str) -> Result<ExportSpec, String> {
-    let mut spec = Export::parse(text).map_err(|error| error.to_string())?;
-    // Without a place `type=docker` means the engine that images are run with: here, the store.
-    if let Export::DockerArchive { dest: Dest::Engine } = spec.export {
-        spec.export = Export::Image(ImageOutput::default());
-    }
-    Ok(spec)
+    Export::parse(text).map_err(|error| error.to_string())
 }
 
 /// An ssh agent as named on the command line.

@@ -10,7 +10,7 @@ use rbuild::{BuildRequest, Engine, ErrorKind, Export, ExportSpec, Outcome};
 use serde_json::{Map, Value, json};
 
 use super::images::short;
-use super::{CommandError, CommandResult, call, open, print, request};
+use super::{CommandError, CommandResult, call, load_into, open, print, request};
 use crate::args::{BuildArgs, CallMethod, ProgressArg, ResultArgs};
 use crate::exit::Exit;
 use crate::render::{Display, Ending, Mode, Trace, failed_steps, warnings};
@@ -52,6 +52,10 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
         Ok(outcome) => {
             if mode == Mode::Tty {
                 io::stderr().write_all(built(&outcome).as_bytes()).ok();
+            }
+            if matches!(mode, Mode::Tty | Mode::Plain) {
+                let lines: String = outcome.loaded.iter().map(load_into::lines).collect();
+                io::stderr().write_all(lines.as_bytes()).ok();
             }
             report.deliver(&outcome)
         }

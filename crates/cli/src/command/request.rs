@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use rbuild::oci::Platform;
 use rbuild::{
-    Annotation, ArchiveInput, BuildRequest, ContextInput, DockerfileInput, Entitlements, Export,
-    ExportSpec, NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
+    Annotation, ArchiveInput, BuildRequest, ContextInput, Dest, DockerfileInput, Entitlements,
+    Export, ExportSpec, NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
 };
 
 use super::proxy::proxies;
@@ -240,12 +240,16 @@ fn new_privileges(options: &[SecurityArg]) -> NewPrivileges {
     }
 }
 
-/// Adds the registry if the image is to be sent there, and gives annotations to all outputs.
+/// Adds the registry and the engine if the image is to go there, and gives annotations to all outputs.
 fn outputs(results: ResultArgs) -> Result<Vec<ExportSpec>, CommandError> {
     let mut outputs = results.outputs;
     if results.push {
         let registry = Export::parse("type=registry").map_err(anyhow::Error::from)?;
         outputs.push(registry);
+    }
+    if results.load && !outputs.iter().any(is_load) {
+        let docker = Export::parse("type=docker").map_err(anyhow::Error::from)?;
+        outputs.push(docker);
     }
     let annotations: Vec<Annotation> = results
         .annotations
@@ -268,6 +272,10 @@ fn agent_of_context(
     let own = std::env::var_os("SSH_AUTH_SOCK").filter(|own| !own.is_empty());
     let wanted = over_ssh && given.is_empty();
     wanted.then(|| Some(("default".to_owned(), vec![own?.into()])))?
+}
+
+fn is_load(spec: &ExportSpec) -> bool {
+    matches!(spec.export, Export::DockerArchive { dest: Dest::Engine })
 }
 
 /// An agent without a path is the user's own.

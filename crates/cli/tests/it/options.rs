@@ -37,7 +37,7 @@ fn switches_take_truth_values() {
             "-qt",
             "app",
             "--push=false",
-            "--load=true",
+            "--load=false",
             "--rm=true",
             "context",
         ])
@@ -51,7 +51,7 @@ fn switches_take_truth_values() {
 fn options_without_effect_are_accepted() {
     let place = Place::new(COPY);
     let words = "--builder default --provenance=false --provenance false --sbom=false \
-                 --attest type=provenance,disabled=true --load --force-rm --rm --isolation default \
+                 --attest type=provenance,disabled=true --force-rm --rm --isolation default \
                  --call build --squash=false -D --add-host host.docker.internal:host-gateway context";
     let built = place.rbuild(&words.split_whitespace().collect::<Vec<_>>());
     let built = built.expect_success();

@@ -16,6 +16,8 @@ mod kill;
 mod layout;
 mod lazy;
 mod leftovers;
+mod load_docker;
+mod load_podman;
 mod mounts;
 mod names;
 mod output;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rbuild::Dest;
+
 use super::*;
 
 #[test]
@@ -116,8 +118,11 @@ fn other_values() {
 }
 
 #[test]
-fn docker_output_without_a_place_is_the_store() {
-    assert!(matches!(output("type=docker").unwrap().export, Export::Image(image) if !image.push));
+fn docker_output_without_a_place_is_the_engine() {
+    assert!(matches!(
+        output("type=docker").unwrap().export,
+        Export::DockerArchive { dest: Dest::Engine }
+    ));
     assert!(matches!(
         output("type=docker,dest=x.tar").unwrap().export,
         Export::DockerArchive {
