@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use rbuild_testkit::{TempDir, need_tool, repository_root};
 
+use crate::load_judge;
 use crate::packages;
 use crate::shell::{self, command, say, show, step};
 
@@ -40,7 +41,9 @@ pub fn judges() -> Result<()> {
     match peers() {
         Some(peers) => {
             step("Docker");
-            docker_judges(&peers, &docker)
+            docker_judges(&peers, &docker)?;
+            step("Docker, loaded");
+            load_judge::judge(&shell::target_dir().join("peers"), &binary)
         }
         None => {
             say("no Docker to ask here");
@@ -102,7 +105,8 @@ fn docker_judges(peers: &Path, archive: &Path) -> Result<()> {
     Ok(())
 }
 
-struct StopDocker<'a>(&'a Path);
+/// Stops the Docker of a folder.
+pub struct StopDocker<'a>(pub &'a Path);
 
 impl Drop for StopDocker<'_> {
     fn drop(&mut self) {

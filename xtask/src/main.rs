@@ -13,6 +13,7 @@ mod foreign;
 mod fuzz;
 mod host;
 mod judges;
+mod load_judge;
 mod packages;
 mod services;
 mod shell;

@@ -69,7 +69,8 @@ impl Docker {
             None => Some(Exported::of(&assembled, job.names.to_vec())),
         };
         let id = named_by_config.unwrap_or_else(|| assembled.top.digest.clone());
-        if exported.is_some() && self.has(&id, job.cancel)? {
+        // Of an index there may be one platform and not the other.
+        if exported.is_some() && job.images.len() == 1 && self.has(&id, job.cancel)? {
             return self.named((id, LoadWay::Present, exported), job);
         }
         let way = match self.pull(job, &assembled)? {

@@ -45,13 +45,35 @@ pub struct PullStep {
 
 /// How far a step of a pull is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "ProgressDetail")]
 pub struct PullProgress {
-    /// Bytes done.
-    #[serde(default)]
+    /// Bytes done; 0 if unknown.
     pub current: u64,
     /// Bytes in all; 0 if unknown.
-    #[serde(default)]
     pub total: u64,
+}
+
+/// Progress as it comes: containerd's store counts seconds while it unpacks.
+#[derive(Deserialize)]
+struct ProgressDetail {
+    #[serde(default)]
+    current: u64,
+    #[serde(default)]
+    total: u64,
+    #[serde(default)]
+    units: String,
+}
+
+impl From<ProgressDetail> for PullProgress {
+    fn from(detail: ProgressDetail) -> Self {
+        match detail.units.as_str() {
+            "" => Self {
+                current: detail.current,
+                total: detail.total,
+            },
+            _ => Self::default(),
+        }
+    }
 }
 
 /// A line as it comes: a step, or why there are no more.
@@ -229,6 +251,22 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_bytes_are_progress() {
+        let read = |text: &str| serde_json::from_str::<PullStep>(text).unwrap().progress;
+        let bytes = PullProgress {
+            current: 1,
+            total: 2,
+        };
+        assert_eq!(
+            read("{\"progressDetail\":{\"current\":1,\"total\":2}}"),
+            bytes
+        );
+        let seconds = "{\"progressDetail\":{\"current\":3,\"units\":\"s\"}}";
+        assert_eq!(read(seconds), PullProgress::default());
+        assert_eq!(read("{\"progressDetail\":{}}"), PullProgress::default());
+    }
 
     #[test]
     fn names_go_into_paths_without_changing_them() {
