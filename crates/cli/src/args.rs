@@ -13,6 +13,7 @@ mod call;
 mod csv;
 mod foreign;
 mod images;
+mod registry;
 mod run;
 mod secret;
 mod size;
@@ -32,6 +33,7 @@ pub use images::{
     EngineArg, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs,
     LoadIntoArgs, RemoveArgs, SaveArgs, SaveFormat, TableFormat, TagArgs,
 };
+pub use registry::{LoginArgs, LogoutArgs};
 pub use run::RunArgs;
 pub use secret::{SecretArg, SecretPlace};
 pub use store::{DebugCommand, GraphArgs, ParseArgs, StoreCommand};
@@ -90,6 +92,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Run a process in an image
     Run(RunArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Forget the login to a registry
+    Logout(LogoutArgs),
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),

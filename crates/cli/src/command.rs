@@ -2,6 +2,7 @@
 
 mod build;
 mod call;
+mod credentials;
 mod debug;
 mod engines;
 mod export;
@@ -12,6 +13,7 @@ mod import;
 mod inspect;
 mod load;
 mod load_into;
+mod login;
 mod proxy;
 mod request;
 mod rmi;
@@ -48,6 +50,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Import(args) => import::run(&args, root),
         Command::Export(args) => export::run(&args, root),
         Command::Run(args) => run::run(args, root),
+        Command::Login(args) => login::login(&args),
+        Command::Logout(args) => login::logout(&args),
         Command::Store(command) => store::run(&command, root),
         Command::Debug(command) => debug::run(command, root),
         Command::Version => print(&format!("rbuild {}\n", env!("CARGO_PKG_VERSION"))),
@@ -108,7 +112,14 @@ pub type CommandResult = Result<Exit, CommandError>;
 /// Opens the engine over the store that the user means.
 fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
     let mut config = EngineConfig::new(root_dir(root)?);
-    config.docker_config = docker_config();
+    of_environment(&mut config)?;
+    Ok(Engine::open(config)?)
+}
+
+/// What the environment says about registries and git.
+fn of_environment(config: &mut EngineConfig) -> Result<(), CommandError> {
+    config.credentials = credentials::places();
+    config.helper_limit = credentials::helper_limit()?;
     config.proxy = proxy::of_network();
     config.host_files = hosts::host_files();
     config.insecure_registries = hosts::insecure_registries();
@@ -119,7 +130,7 @@ fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
         .into_iter()
         .chain(["/etc/ssh/ssh_known_hosts".into()])
         .collect();
-    Ok(Engine::open(config)?)
+    Ok(())
 }
 
 /// The store's directory: as given, else the variable's, else the system's for root, else the user's own.
@@ -143,7 +154,7 @@ fn root_dir(given: Option<&Path>) -> Result<PathBuf, CommandError> {
         })
 }
 
-/// Where registry credentials are kept.
+/// Where Docker's client keeps its settings.
 fn docker_config() -> Option<PathBuf> {
     directory("DOCKER_CONFIG").or_else(|| directory("HOME").map(|home| home.join(".docker")))
 }

@@ -9,6 +9,7 @@ pub mod args;
 mod command;
 mod exit;
 mod failure;
+mod prompt;
 pub mod render;
 mod signal;
 mod snippet;

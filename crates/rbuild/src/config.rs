@@ -1,8 +1,9 @@
 //! How an engine is set up: directories, helpers, registries. Read by the caller, never here.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use rbuild_registry::{HostFiles, ProxyConfig};
+use rbuild_registry::{CredentialPlace, HostFiles, ProxyConfig};
 use rbuild_source::{GitConfig, RemoteLimits};
 
 use crate::ContainerEngines;
@@ -12,8 +13,10 @@ use crate::ContainerEngines;
 pub struct EngineConfig {
     /// The store's directory; made if it is missing.
     pub root: PathBuf,
-    /// Directory with `config.json`, for registry credentials; `None` is no credentials.
-    pub docker_config: Option<PathBuf>,
+    /// Where credentials for registries are; the first that knows one wins.
+    pub credentials: Vec<CredentialPlace>,
+    /// How long a credential helper may take to answer.
+    pub helper_limit: Duration,
     /// Binary that is started as the nursery: one whose `main` begins with
     /// [`nursery_main`](crate::nursery_main). `None` is the running binary itself.
     pub helper: Option<PathBuf>,
@@ -37,7 +40,8 @@ impl EngineConfig {
     pub fn new(root: impl Into<PathBuf>) -> EngineConfig {
         EngineConfig {
             root: root.into(),
-            docker_config: None,
+            credentials: Vec::new(),
+            helper_limit: Duration::from_secs(30),
             helper: None,
             insecure_registries: Vec::new(),
             host_files: HostFiles::default(),

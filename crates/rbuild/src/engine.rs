@@ -7,7 +7,7 @@ use rbuild_exporter::LayoutFetch;
 use rbuild_layer::LayerStore;
 use rbuild_oci::Platform;
 use rbuild_progress::{CancelToken, Sink};
-use rbuild_registry::{ClientConfig, CredentialError, DockerConfig, HostConfig, Scheme};
+use rbuild_registry::{ClientConfig, CredentialError, CredentialFiles, HostConfig, Scheme};
 use rbuild_sandbox::NurseryMode;
 use rbuild_source::{
     GitSource, HttpSource, LazyClient, RegistryFetch, RegistryImages, RemoteLimits,
@@ -296,18 +296,14 @@ pub enum Removal {
     Forced,
 }
 
-fn client_config(config: &EngineConfig) -> Result<ClientConfig, CredentialError> {
+pub(crate) fn client_config(config: &EngineConfig) -> Result<ClientConfig, CredentialError> {
     let mut client = ClientConfig {
         proxy: config.proxy.clone(),
         host_files: config.host_files.clone(),
         ..ClientConfig::default()
     };
-    if let Some(dir) = &config.docker_config {
-        let file = dir.join("config.json");
-        if file.exists() {
-            client.credentials = Arc::new(DockerConfig::load(&file)?);
-        }
-    }
+    let credentials = CredentialFiles::load(&config.credentials, config.helper_limit)?;
+    client.credentials = Arc::new(credentials);
     for host in &config.insecure_registries {
         client.hosts.insert(
             host.clone(),

@@ -29,6 +29,7 @@ mod images;
 mod intake;
 mod lint;
 mod load;
+mod login;
 mod nursery;
 mod opened;
 mod oracle;
@@ -67,6 +68,7 @@ pub use elsewhere::{is_remote_context, is_ssh_context};
 pub use engine::{Engine, Removal};
 pub use images::{ImageDetails, ImageSummary, Removed, StoredImage};
 pub use load::{ContainerEngine, ContainerEngines, DockerPlace, LoadWay, LoadedInto};
+pub use login::{LoggedIn, LoggedOut, Login, login, logout, registry_name};
 pub use nursery::nursery_main;
 pub use opened::ImageFile;
 pub use oracle::parse_json;
@@ -78,7 +80,10 @@ pub use rbuild_exporter::{
 };
 pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutline};
 pub use rbuild_graph::{NetworkMode, Ulimit};
-pub use rbuild_registry::{DaemonAddress, DockerFiles, HostFiles, PodmanFiles, ProxyConfig};
+pub use rbuild_registry::{
+    CredentialPlace, DaemonAddress, DockerFiles, HostFiles, Kept, LoginCheck, PodmanFiles,
+    ProxyConfig, Secret,
+};
 pub use rbuild_source::{GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
 pub use request::{

@@ -1,4 +1,6 @@
-//! What to do about what git says.
+//! What to do about what git and registries say.
+
+use rbuild_registry::{CredentialError, Error};
 
 /// A fragment of what git or ssh says, and what helps.
 const REMEDIES: [(&str, &str); 5] = [
@@ -29,4 +31,52 @@ pub(crate) fn of_git(said: &str) -> Option<&'static str> {
         .iter()
         .find(|(fragment, _)| said.contains(fragment));
     found.map(|(_, remedy)| *remedy)
+}
+
+/// A sentence for what went wrong with a registry, if there is one.
+pub(crate) fn of_registry(error: &Error) -> Option<String> {
+    let registry = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+    Some(match error {
+        Error::Denied { name, .. } | Error::PushDenied { name, .. } => format!(
+            "if the name is right, `rbuild login {0}` gives it a user; `rbuild doctor {1}` shows what was tried",
+            registry(name),
+            name
+        ),
+        Error::LoginRefused { .. } => {
+            "many registries want an access token in the place of the password".to_owned()
+        }
+        Error::Tls { host, .. } => format!(
+            "if its certificate is signed by an authority of your own, put that one into \
+             /etc/docker/certs.d/{host}/ca.crt; `rbuild doctor {host}` shows what is trusted"
+        ),
+        Error::PlainHttp { host } => format!(
+            "if it is to be trusted without TLS, name it in RBUILD_INSECURE_REGISTRIES={host}"
+        ),
+        Error::Unreachable { host, .. } => {
+            format!(
+                "`rbuild doctor {host}` shows the addresses, proxies and mirrors that were tried"
+            )
+        }
+        Error::RateLimited { .. } => {
+            "a login often raises the limit (`rbuild login`), a mirror avoids it".to_owned()
+        }
+        Error::Truncated { .. } | Error::TooLong { .. } | Error::WrongDigest { .. } => {
+            "the registry, or something in between, is broken: nothing of it was kept".to_owned()
+        }
+        Error::Credentials { source, .. } => return of_credentials(source),
+        _ => return None,
+    })
+}
+
+/// A sentence for credentials that cannot be looked up, if there is one.
+pub(crate) fn of_credentials(error: &CredentialError) -> Option<String> {
+    match error {
+        CredentialError::Slow { program, .. } => Some(format!(
+            "run `{program} list` to see whether it waits for somebody; RBUILD_HELPER_TIMEOUT=SECONDS gives it more time"
+        )),
+        CredentialError::Start { program, .. } => Some(format!(
+            "install {program}, or take it out of credsStore and credHelpers in config.json"
+        )),
+        _ => None,
+    }
 }

@@ -137,6 +137,12 @@ impl BuildError {
         self
     }
 
+    /// Adds what to do next, if there is something.
+    pub(crate) fn helps(mut self, help: Option<impl Into<String>>) -> BuildError {
+        self.report.help.extend(help.map(Into::into));
+        self
+    }
+
     /// Adds places in the Dockerfile, unless some are there already.
     pub(crate) fn at(mut self, excerpts: Vec<Excerpt>) -> BuildError {
         if self.report.excerpts.is_empty() {
@@ -308,11 +314,15 @@ impl From<rbuild_source::Error> for BuildError {
             }
             rbuild_source::Error::Git { ref said, .. } => {
                 let remedy = crate::remedy::of_git(said);
-                let error = BuildError::caused(ErrorKind::Build, e);
-                match remedy {
-                    Some(remedy) => error.help(remedy),
-                    None => error,
-                }
+                BuildError::caused(ErrorKind::Build, e).helps(remedy)
+            }
+            rbuild_source::Error::Registry { ref source, .. } => {
+                let remedy = crate::remedy::of_registry(source);
+                BuildError::caused(ErrorKind::Build, e).helps(remedy)
+            }
+            rbuild_source::Error::Credentials(ref source) => {
+                let remedy = crate::remedy::of_credentials(source);
+                BuildError::caused(ErrorKind::Build, e).helps(remedy)
             }
             other => BuildError::caused(ErrorKind::Build, other),
         }

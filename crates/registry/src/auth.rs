@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rbuild_progress::CancelToken;
 use reqwest::header::HeaderValue;
-use reqwest::{Method, Url};
+use reqwest::{Method, Response, Url};
 use serde::Deserialize;
 
 use crate::body::read_limited;
@@ -171,7 +171,7 @@ fn key(place: &Place<'_>) -> (String, Vec<String>) {
     (place.endpoint.host.clone(), scopes)
 }
 
-fn basic(username: &str, password: &Secret) -> Option<HeaderValue> {
+pub(crate) fn basic(username: &str, password: &Secret) -> Option<HeaderValue> {
     let pair = format!("{username}:{}", password.expose());
     Secret::new(STANDARD.encode(pair)).header("Basic")
 }
@@ -258,11 +258,16 @@ async fn fetch_token(
         };
         return Err(failure(response, subject).await);
     }
+    read_token(&mut response, &grant.realm).await
+}
+
+/// Reads a token and how long it is good for from the answer of the service at `realm`.
+pub(crate) async fn read_token(response: &mut Response, realm: &Url) -> Result<(Secret, Duration)> {
     let nonsense = || Error::Protocol {
-        host: authority(&grant.realm),
+        host: authority(realm),
         reason: "the token service sent no token".to_owned(),
     };
-    let bytes = read_limited(&mut response, ANSWER_LIMIT)
+    let bytes = read_limited(response, ANSWER_LIMIT)
         .await
         .map_err(|_| nonsense())?;
     let answer: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| nonsense())?;

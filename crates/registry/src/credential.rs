@@ -36,6 +36,17 @@ pub trait CredentialSource: Send + Sync {
         repository: &str,
         cancel: &CancelToken,
     ) -> Result<Option<Credential>, CredentialError>;
+
+    /// As [`CredentialSource::lookup`], together with where the credential comes from, in words.
+    fn locate(
+        &self,
+        host: &str,
+        repository: &str,
+        cancel: &CancelToken,
+    ) -> Result<Option<(Credential, String)>, CredentialError> {
+        let found = self.lookup(host, repository, cancel)?;
+        Ok(found.map(|credential| (credential, "the program that calls".to_owned())))
+    }
 }
 
 /// Knows no credentials.
@@ -66,12 +77,20 @@ pub enum CredentialError {
         source: std::io::Error,
     },
     /// The file is not the JSON document it should be.
-    #[error("parse {path:?}")]
+    #[error("{}: {reason}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong; carries no content.
-        source: serde_json::Error,
+        /// What is wrong and where; nothing of the content.
+        reason: String,
+    },
+    /// The file cannot be written.
+    #[error("write {path:?}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// An `auth` entry is not base64 of `user:password`.
     #[error("the entry for {key:?} in {path:?} is not base64 of user:password")]

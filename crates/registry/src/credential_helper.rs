@@ -37,51 +37,122 @@ impl Drop for Guard {
 
 /// Asks `docker-credential-NAME get` about a server.
 ///
-/// Blocks up to `limit`, less if `cancel` is set. `None` if the helper knows nothing of the server.
-pub(crate) fn ask(
+/// Blocks up to the limit, less if `cancel` is set. `None` if the helper knows nothing of the server.
+pub(crate) fn get(
+    name: &str,
+    (server, limit): (&str, Duration),
+    cancel: &CancelToken,
+) -> Result<Option<Credential>, CredentialError> {
+    let program = program(name)?;
+    let call = Call {
+        program: &program,
+        action: "get",
+        input: server,
+        limit,
+    };
+    let (status, output) = call.run(cancel)?;
+    answer(&program, status, &output)
+}
+
+/// Has `docker-credential-NAME store` keep a user's password.
+pub(crate) fn store(
+    name: &str,
+    (server, username, password): (&str, &str, &Secret),
+    limit: Duration,
+    cancel: &CancelToken,
+) -> Result<(), CredentialError> {
+    // The names are the protocol's.
+    let input = serde_json::json!({
+        "ServerURL": server,
+        "Username": username,
+        "Secret": password.expose(),
+    });
+    let input = input.to_string();
+    tell(name, ("store", &input), limit, cancel)
+}
+
+/// Has `docker-credential-NAME erase` forget what it keeps for a server.
+pub(crate) fn erase(
     name: &str,
     server: &str,
     limit: Duration,
     cancel: &CancelToken,
-) -> Result<Option<Credential>, CredentialError> {
-    let program = format!("docker-credential-{name}");
-    // The name comes from a file and must not become a path.
-    if name.is_empty()
-        || !name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    {
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "not a helper's name");
-        return Err(CredentialError::Start { program, source });
-    }
-    run(program, server, limit, cancel)
+) -> Result<(), CredentialError> {
+    tell(name, ("erase", server), limit, cancel)
 }
 
-fn run(
-    program: String,
-    server: &str,
+fn tell(
+    name: &str,
+    (action, input): (&str, &str),
     limit: Duration,
     cancel: &CancelToken,
-) -> Result<Option<Credential>, CredentialError> {
-    let failed = |source| CredentialError::Start {
-        program: program.clone(),
-        source,
+) -> Result<(), CredentialError> {
+    let program = program(name)?;
+    let call = Call {
+        program: &program,
+        action,
+        input,
+        limit,
     };
-    let mut child = start(&program, server).map_err(failed)?;
-    let deadline = Instant::now() + limit;
-    let output = match read(&mut child, deadline, cancel) {
-        Ok(Reading::Done(output)) => output,
-        Ok(Reading::TimedOut) => return Err(CredentialError::Slow { program, limit }),
-        Err(_) if cancel.is_cancelled() => return Err(Cancelled.into()),
-        Err(source) => return Err(failed(source)),
-    };
-    let status = child.0.wait().map_err(failed)?;
-    answer(&program, status, &output)
+    let (status, output) = call.run(cancel)?;
+    match status.success() {
+        true => Ok(()),
+        // Erasing what is not there is done already.
+        false if action == "erase" && says_not_found(&output) => Ok(()),
+        false => Err(failed(&program, String::from_utf8_lossy(&output).trim())),
+    }
 }
 
-fn start(program: &str, server: &str) -> io::Result<Guard> {
+/// The program of a helper. Errors: the name cannot be one.
+fn program(name: &str) -> Result<String, CredentialError> {
+    let program = format!("docker-credential-{name}");
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    // The name comes from a file and must not become a path.
+    match !name.is_empty() && name.bytes().all(plain) {
+        true => Ok(program),
+        false => {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "not a helper's name");
+            Err(CredentialError::Start { program, source })
+        }
+    }
+}
+
+/// One run of a helper.
+struct Call<'a> {
+    program: &'a str,
+    action: &'a str,
+    /// What it reads; may be a secret.
+    input: &'a str,
+    limit: Duration,
+}
+
+impl Call<'_> {
+    fn run(&self, cancel: &CancelToken) -> Result<(ExitStatus, Vec<u8>), CredentialError> {
+        let failed = |source| CredentialError::Start {
+            program: self.program.to_owned(),
+            source,
+        };
+        let mut child = start(self.program, (self.action, self.input)).map_err(failed)?;
+        let deadline = Instant::now() + self.limit;
+        let output = match read(&mut child, deadline, cancel) {
+            Ok(Reading::Done(output)) => output,
+            Ok(Reading::TimedOut) => {
+                return Err(CredentialError::Slow {
+                    program: self.program.to_owned(),
+                    limit: self.limit,
+                });
+            }
+            Err(_) if cancel.is_cancelled() => return Err(Cancelled.into()),
+            Err(source) => return Err(failed(source)),
+        };
+        let status = child.0.wait().map_err(failed)?;
+        Ok((status, output))
+    }
+}
+
+fn start(program: &str, (action, text): (&str, &str)) -> io::Result<Guard> {
     let child = Command::new(program)
-        .arg("get")
+        .arg(action)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         // Nothing but the command line may write to the terminal; the protocol's messages come on
@@ -90,7 +161,7 @@ fn start(program: &str, server: &str) -> io::Result<Guard> {
         .spawn()?;
     let mut child = Guard(child);
     if let Some(mut input) = child.0.stdin.take() {
-        match input.write_all(server.as_bytes()) {
+        match input.write_all(text.as_bytes()) {
             // It may well answer without having read.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             outcome => outcome?,
@@ -153,23 +224,14 @@ fn answer(
     status: ExitStatus,
     output: &[u8],
 ) -> Result<Option<Credential>, CredentialError> {
-    let failed = |message: &str| {
-        let message = message.chars().take(200).collect();
-        CredentialError::Helper {
-            program: program.to_owned(),
-            message,
-        }
-    };
     if !status.success() {
-        let text = String::from_utf8_lossy(output);
-        // The text is part of the protocol: helpers have no other way to say it.
-        return match text.contains("credentials not found") {
+        return match says_not_found(output) {
             true => Ok(None),
-            false => Err(failed(text.trim())),
+            false => Err(failed(program, String::from_utf8_lossy(output).trim())),
         };
     }
     let answer: Answer =
-        serde_json::from_slice(output).map_err(|_| failed("its answer is not JSON"))?;
+        serde_json::from_slice(output).map_err(|_| failed(program, "its answer is not JSON"))?;
     let secret = Secret::new(answer.secret);
     Ok(match (answer.username, secret.is_empty()) {
         (_, true) => None,
@@ -179,6 +241,18 @@ fn answer(
             password: secret,
         }),
     })
+}
+
+/// The text is part of the protocol: helpers have no other way to say it.
+fn says_not_found(output: &[u8]) -> bool {
+    String::from_utf8_lossy(output).contains("credentials not found")
+}
+
+fn failed(program: &str, message: &str) -> CredentialError {
+    CredentialError::Helper {
+        program: program.to_owned(),
+        message: message.chars().take(200).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -201,12 +275,15 @@ mod tests {
         let mut shell = Command::new("sh");
         shell.args(["-c", write, "sh", script]).arg(&path);
         assert!(shell.status().unwrap().success());
-        run(
-            path.to_str().unwrap().to_owned(),
-            "r.example",
+        let program = path.to_str().unwrap();
+        let call = Call {
+            program,
+            action: "get",
+            input: "r.example",
             limit,
-            cancel,
-        )
+        };
+        let (status, output) = call.run(cancel)?;
+        answer(program, status, &output)
     }
 
     #[test]

@@ -16,15 +16,17 @@ use crate::credential_helper;
 use crate::secret::Secret;
 
 /// Name under which everybody keeps the credentials of Docker's own registry.
-const HUB: &str = "https://index.docker.io/v1/";
+pub(crate) const HUB: &str = "https://index.docker.io/v1/";
 /// Time a helper program has to answer; some ask a person to unlock a key ring.
 const HELPER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A credential file, read once.
 #[derive(Clone, Debug, Default)]
 pub struct DockerConfig {
+    path: PathBuf,
     auths: BTreeMap<String, Credential>,
     stores: Stores,
+    helper_limit: Duration,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -75,10 +77,7 @@ impl DockerConfig {
     /// Reads the file's bytes; `path` is for messages.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, CredentialError> {
         let document: Document =
-            serde_json::from_slice(bytes).map_err(|source| CredentialError::Parse {
-                path: path.to_owned(),
-                source,
-            })?;
+            serde_json::from_slice(bytes).map_err(|error| unreadable(path, &error))?;
         let mut auths = BTreeMap::new();
         for (key, entry) in document.auths.unwrap_or_default() {
             let broken = || CredentialError::Entry {
@@ -96,9 +95,46 @@ impl DockerConfig {
             .collect();
         let default = document.creds_store.filter(|name| !name.is_empty());
         Ok(Self {
+            path: path.to_owned(),
             auths,
             stores: Stores { by_host, default },
+            helper_limit: HELPER_LIMIT,
         })
+    }
+
+    /// Gives helper programs another time to answer than 30 seconds.
+    pub fn with_helper_limit(mut self, limit: Duration) -> Self {
+        self.helper_limit = limit;
+        self
+    }
+
+    /// The helper program that keeps a registry's credential; `None` if the file itself does.
+    pub(crate) fn helper(&self, host: &str) -> Option<&str> {
+        let by_host = self.stores.by_host.get(&normalize(host));
+        by_host.or(self.stores.default.as_ref()).map(String::as_str)
+    }
+}
+
+/// The error of a document that is not what it should be. Says where, not what stands there.
+pub(crate) fn unreadable(path: &Path, error: &serde_json::Error) -> CredentialError {
+    use serde_json::error::Category;
+    let what = match error.classify() {
+        Category::Io => "it cannot be read",
+        Category::Eof => "it ends too early",
+        Category::Syntax => "it is not JSON",
+        Category::Data => "another kind of value is expected",
+    };
+    CredentialError::Parse {
+        path: path.to_owned(),
+        reason: format!("line {}, column {}: {what}", error.line(), error.column()),
+    }
+}
+
+/// What helper programs know a registry by.
+pub(crate) fn server_name(host: &str) -> &str {
+    match normalize(host).as_str() {
+        "docker.io" => HUB,
+        _ => host,
     }
 }
 
@@ -140,7 +176,7 @@ fn decode(auth: &str) -> Option<(String, String)> {
 }
 
 /// The name that credentials are kept under: no scheme, no API version, one name for Docker's own.
-fn normalize(key: &str) -> String {
+pub(crate) fn normalize(key: &str) -> String {
     let bare = key.split_once("://").map_or(key, |(_, rest)| rest);
     let bare = bare.trim_end_matches('/');
     let bare = ["/v1", "/v2"]
@@ -154,30 +190,36 @@ fn normalize(key: &str) -> String {
 }
 
 impl CredentialSource for DockerConfig {
-    /// Asks the helper for the host, or the default one, and then the file's own entries, of which
-    /// Podman's may be for a part of a registry: the longest that fits wins.
     fn lookup(
         &self,
         host: &str,
         repository: &str,
         cancel: &CancelToken,
     ) -> Result<Option<Credential>, CredentialError> {
-        let name = normalize(host);
-        if let Some(helper) = self
-            .stores
-            .by_host
-            .get(&name)
-            .or(self.stores.default.as_ref())
-        {
-            let server = if name == "docker.io" { HUB } else { host };
-            if let Some(found) = credential_helper::ask(helper, server, HELPER_LIMIT, cancel)? {
-                return Ok(Some(found));
+        let found = self.locate(host, repository, cancel)?;
+        Ok(found.map(|(credential, _)| credential))
+    }
+
+    /// Asks the helper for the host, or the default one, and then the file's own entries, of which
+    /// Podman's may be for a part of a registry: the longest that fits wins.
+    fn locate(
+        &self,
+        host: &str,
+        repository: &str,
+        cancel: &CancelToken,
+    ) -> Result<Option<(Credential, String)>, CredentialError> {
+        if let Some(helper) = self.helper(host) {
+            let asked = (server_name(host), self.helper_limit);
+            if let Some(found) = credential_helper::get(helper, asked, cancel)? {
+                let file = self.path.display();
+                let origin = format!("docker-credential-{helper}, which {file} names");
+                return Ok(Some((found, origin)));
             }
         }
-        let mut key = format!("{name}/{repository}");
+        let mut key = format!("{}/{repository}", normalize(host));
         loop {
             if let Some(found) = self.auths.get(&key) {
-                return Ok(Some(found.clone()));
+                return Ok(Some((found.clone(), self.path.display().to_string())));
             }
             match key.rfind('/') {
                 Some(at) => key.truncate(at),

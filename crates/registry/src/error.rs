@@ -114,6 +114,14 @@ pub enum Error {
         /// What went wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The registry does not take a user name and password.
+    #[error("{host} refuses the login{}", said(.message))]
+    LoginRefused {
+        /// Host and port.
+        host: String,
+        /// The registry's words.
+        message: String,
+    },
     /// The registry has no such repository.
     #[error("repository {name} not found{}", said(.message))]
     UnknownRepository {

@@ -75,6 +75,12 @@ pub(crate) async fn failure(mut response: Response, subject: Subject<'_>) -> Err
     classify(response.status(), subject, host, &codes, message)
 }
 
+/// What the answer's body says, in one line.
+pub(crate) async fn words_of(mut response: Response) -> String {
+    let bytes = read_limited(&mut response, BODY_LIMIT).await;
+    words(&bytes.unwrap_or_default()).1
+}
+
 fn classify(
     status: StatusCode,
     subject: Subject<'_>,

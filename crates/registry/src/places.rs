@@ -44,8 +44,19 @@ impl Inner {
         reference: &Reference,
         wanted: Wanted,
     ) -> Result<Vec<Endpoint>> {
+        let name = (reference.domain(), reference.path());
+        self.endpoints_of(name, wanted).await
+    }
+
+    /// As [`Inner::endpoints`], for a registry and a path in it, which may be empty.
+    pub(crate) async fn endpoints_of(
+        &self,
+        (domain, path): (&str, &str),
+        wanted: Wanted,
+    ) -> Result<Vec<Endpoint>> {
         let rules = Arc::clone(self.rules.get()?);
-        let (domain, path) = (reference.domain().to_owned(), reference.path().to_owned());
+        let (registry, path) = (domain, path.to_owned());
+        let domain = domain.to_owned();
         let find = move || rules.sites(&domain, &path, wanted);
         let sites = if self.config.host_files == HostFiles::default() {
             find()?
@@ -63,7 +74,7 @@ impl Inner {
             endpoints.extend(Endpoint::of(site)?);
         }
         if endpoints.is_empty() {
-            return Err(no_place(reference.domain()));
+            return Err(no_place(registry));
         }
         Ok(endpoints)
     }

@@ -6,6 +6,7 @@
 //! can be tested through a copy of itself. Being test support, it panics with a readable message where
 //! a library would return an error: a broken fixture is a failed test.
 
+mod authority;
 mod busybox;
 mod command;
 pub mod ebnf;
@@ -23,6 +24,7 @@ mod tree;
 mod web;
 mod workspace;
 
+pub use authority::{Authority, TokenKey};
 pub use busybox::{busybox_layout, busybox_rootfs};
 pub use command::{Finished, run, run_with_input};
 pub use generator::{Dice, Generator, Language, damage};
@@ -31,7 +33,7 @@ pub use image::{Image, write_layout};
 pub use listing::{Listing, assert_same_tree};
 pub use privilege::{Privilege, granted};
 pub use proxy::{ProxyAsked, ProxyServer};
-pub use registry::Registry;
+pub use registry::{Registry, RegistrySetup, RegistryTls, RegistryTokens};
 pub use sshd::{Agent, SshServer, make_key};
 pub use temp::TempDir;
 pub use tool::{find_tool, need_tool, package_of};

@@ -3,14 +3,86 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use crate::tool::need_tool;
 use crate::{TempDir, run};
 
-/// A running registry (plain HTTP, no login); stopped by its process id and emptied on `Drop`.
+/// How a registry is set up; the default is plain HTTP without a login.
+#[derive(Debug, Clone, Default)]
+pub struct RegistrySetup {
+    /// The only user, and the password.
+    pub login: Option<(String, String)>,
+    /// TLS.
+    pub tls: Option<RegistryTls>,
+    /// A service whose tokens it wants to see.
+    pub tokens: Option<RegistryTokens>,
+}
+
+/// Files for TLS, PEM all of them.
+#[derive(Debug, Clone)]
+pub struct RegistryTls {
+    /// The registry's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authority whose clients alone are spoken to.
+    pub clients: Option<PathBuf>,
+}
+
+/// A token service.
+#[derive(Debug, Clone)]
+pub struct RegistryTokens {
+    /// Address that clients are sent to.
+    pub realm: String,
+    /// What the service calls itself.
+    pub issuer: String,
+    /// What it calls the registry.
+    pub service: String,
+    /// Certificates of the keys that it signs with, PEM.
+    pub certificates: PathBuf,
+}
+
+impl RegistrySetup {
+    /// The part of the configuration file that it makes.
+    fn config(&self, dir: &Path) -> String {
+        let mut text = String::new();
+        if let Some(tls) = &self.tls {
+            let (certificate, key) = (tls.certificate.display(), tls.key.display());
+            text.push_str(&format!(
+                "  tls:\n    certificate: {certificate}\n    key: {key}\n"
+            ));
+            if let Some(clients) = &tls.clients {
+                text.push_str(&format!("    clientcas:\n      - {}\n", clients.display()));
+            }
+        }
+        if let Some((user, password)) = &self.login {
+            let mut command = Command::new(need_tool("htpasswd"));
+            command.args(["-Bbn", user, password]);
+            let done = run(&mut command, std::time::Duration::from_secs(30)).expect_success();
+            let file = dir.join("htpasswd");
+            fs::write(&file, done.stdout).unwrap_or_else(|error| panic!("write {file:?}: {error}"));
+            let file = file.display();
+            text.push_str(&format!(
+                "auth:\n  htpasswd:\n    realm: test\n    path: {file}\n"
+            ));
+        }
+        if let Some(tokens) = &self.tokens {
+            text.push_str(&format!(
+                "auth:\n  token:\n    realm: {}\n    issuer: {}\n    service: {}\n    rootcertbundle: {}\n",
+                tokens.realm,
+                tokens.issuer,
+                tokens.service,
+                tokens.certificates.display()
+            ));
+        }
+        text
+    }
+}
+
+/// A running registry; stopped by its process id and emptied on `Drop`.
 #[derive(Debug)]
 pub struct Registry {
     child: Child,
@@ -19,16 +91,22 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one on a free port and returns when it listens.
+    /// Starts a plain one on a free port and returns when it listens.
     pub fn start() -> Self {
+        Self::start_with(&RegistrySetup::default())
+    }
+
+    /// Starts one on a free port and returns when it listens.
+    pub fn start_with(setup: &RegistrySetup) -> Self {
         let program = need_tool("docker-registry");
         let dir = TempDir::new();
         let port = free_port();
         let config = format!(
             "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\n\
              storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
-             http:\n  addr: 127.0.0.1:{port}\n",
-            dir.join("data").display()
+             http:\n  addr: 127.0.0.1:{port}\n{}",
+            dir.join("data").display(),
+            setup.config(&dir)
         );
         let file = dir.join("config.yml");
         fs::write(&file, config).unwrap_or_else(|error| panic!("write {file:?}: {error}"));
@@ -51,7 +129,7 @@ impl Registry {
     }
 
     /// Returns the directory in which it keeps its blobs, for tests that tamper with them.
-    pub fn data(&self) -> std::path::PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
@@ -59,6 +137,11 @@ impl Registry {
     ///
     /// The digest differs from the layout's own, since skopeo compresses layers on the way.
     pub fn push_layout(&self, layout: &Path, name: &str) -> String {
+        self.push_layout_with(layout, name, &[])
+    }
+
+    /// As [`Registry::push_layout`], with these words more for skopeo.
+    pub fn push_layout_with(&self, layout: &Path, name: &str, words: &[&str]) -> String {
         let digest = self.dir.join("digest");
         let mut command = Command::new(need_tool("skopeo"));
         command
@@ -70,7 +153,7 @@ impl Registry {
             ])
             .arg(format!("oci:{}", layout.display()))
             .arg(format!("docker://{}/{name}", self.host()));
-        command.arg("--digestfile").arg(&digest);
+        command.arg("--digestfile").arg(&digest).args(words);
         run(&mut command, std::time::Duration::from_secs(60)).expect_success();
         fs::read_to_string(&digest).unwrap_or_else(|error| panic!("read {digest:?}: {error}"))
     }

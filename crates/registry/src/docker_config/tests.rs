@@ -71,6 +71,12 @@ fn broken_files_are_errors_without_content() {
     assert!(matches!(&error, CredentialError::Entry { key, .. } if key == "a"));
     assert!(!error.to_string().contains("secret"));
     assert!(matches!(parse("{"), Err(CredentialError::Parse { .. })));
+    let error = parse("{\"auths\":\n{\"a\": \"hunter2\"}}").unwrap_err();
+    assert!(
+        error.to_string().contains("config.json: line 2, column"),
+        "{error}"
+    );
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
     assert!(parse("{}").is_ok());
     let missing = DockerConfig::load(Path::new("/nonexistent/config.json")).unwrap();
     assert_eq!(lookup(&missing, "a", "x"), None);
