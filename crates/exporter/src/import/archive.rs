@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,9 @@ use crate::{Context, Error, Result};
 
 /// Most files that are remembered: far more than an archive of images has.
 const FILES_MAX: usize = 1_000_000;
+
+/// Longest extended header or long name, in bytes.
+const EXTENSION_MAX: u64 = 1 << 20;
 
 /// Most links followed from one name.
 const LINKS_MAX: usize = 8;
@@ -120,20 +123,49 @@ fn uncompress(from: impl Read + Send, path: &Path, cx: &Context<'_>) -> Result<S
     Ok(staged)
 }
 
-fn read_entries(file: &File, path: &Path, cx: &Context<'_>) -> Result<BTreeMap<Vec<u8>, Place>> {
-    use std::io::Seek;
+/// Refuses extended headers and long names beyond any sense: they are read whole, and what is compressed
+/// may unpack to many times the memory of the machine.
+fn check_extensions(file: &File, path: &Path, cx: &Context<'_>) -> Result<()> {
+    let mut archive = archive(file, path)?;
+    let entries = archive.entries_with_seek().map_err(broken(path))?;
+    for entry in entries.raw(true) {
+        cx.cancel.check()?;
+        let entry = entry.map_err(broken(path))?;
+        let kind = entry.header().entry_type();
+        let extends = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if extends && entry.size() > EXTENSION_MAX {
+            let reason = format!("a header in it is longer than {EXTENSION_MAX} bytes");
+            return Err(Error::import(path, reason));
+        }
+    }
+    Ok(())
+}
 
-    let mut entries = BTreeMap::new();
+/// The tar from its beginning.
+fn archive<'f>(file: &'f File, path: &Path) -> Result<tar::Archive<BufReader<&'f File>>> {
     let mut reader = BufReader::new(file);
     reader.rewind().map_err(Error::at("read", path))?;
-    let length = file.metadata().map_err(Error::at("stat", path))?.len();
-    let mut archive = tar::Archive::new(reader);
-    let broken = |error: io::Error| {
+    Ok(tar::Archive::new(reader))
+}
+
+fn broken(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
+    move |error| {
         // The text may go on with bytes of what is no header.
         let text = error.to_string();
         let reason = text.split([':', '\n']).next().unwrap_or_default();
         Error::import(path, format!("it is no sound tar: {reason}"))
-    };
+    }
+}
+
+fn read_entries(file: &File, path: &Path, cx: &Context<'_>) -> Result<BTreeMap<Vec<u8>, Place>> {
+    check_extensions(file, path, cx)?;
+    let mut entries = BTreeMap::new();
+    let length = file.metadata().map_err(Error::at("stat", path))?.len();
+    let mut archive = archive(file, path)?;
+    let broken = broken(path);
     for entry in archive.entries_with_seek().map_err(broken)? {
         cx.cancel.check()?;
         let entry = entry.map_err(broken)?;

@@ -6,6 +6,7 @@
 mod archive;
 mod bench;
 mod hostile;
+mod hostile_whole;
 mod import;
 mod local;
 mod whole;
