@@ -14,6 +14,9 @@ use crate::{Error, LocalWorker, Output, Result, emulation};
 /// What a step's host is called when nobody names it.
 const HOSTNAME: &str = "buildkitsandbox";
 
+/// How a step ends whose program cannot be started, and a shell that could not start one.
+const NOT_STARTED: [i32; 2] = [255, 126];
+
 impl LocalWorker {
     /// Carries out an exec op; returns its layer.
     pub(crate) fn exec_op(
@@ -22,7 +25,6 @@ impl LocalWorker {
         inputs: &[Output],
         cx: &OpContext<'_>,
     ) -> Result<LayerId> {
-        emulation::check(&op.platform)?;
         let parents = match op.base.and_then(|at| inputs.get(at)) {
             Some(base) => base.layers().to_vec(),
             None => Vec::new(),
@@ -40,6 +42,11 @@ impl LocalWorker {
         match self.run_step(&spec, &mut log, cx)? {
             StepExit::Code(0) => {}
             exit => {
+                // Only the kernel knows what it can run: an image may hold this machine's programs whatever its
+                // label says, or an emulator of its own.
+                if NOT_STARTED.contains(&exit.code()) {
+                    emulation::check(&op.platform)?;
+                }
                 return Err(Error::Exit {
                     args: op.args.clone(),
                     exit,

@@ -88,6 +88,25 @@ fn an_emulator_that_is_registered_runs_steps() {
     }
 }
 
+#[test]
+fn what_an_image_holds_counts_and_not_its_label() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let busybox = std::fs::read(need_tool("busybox")).expect("read busybox");
+    let step = |words: &str| {
+        let file = format!(
+            "FROM --platform=linux/s390x scratch\nCOPY --chmod=755 program /bin/busybox\nRUN [{words}]\n"
+        );
+        Place::with(&file, Tree::new().file("program", busybox.clone()))
+    };
+    let works = step(r#""/bin/busybox", "echo", "native""#);
+    works.build(&[]).expect_success().expect_text("native");
+    // A program that fails by itself is not taken for one that cannot run.
+    let fails = step(r#""/bin/busybox", "false""#);
+    fails.build(&[]).expect_code(1).expect_text("exit code: 1");
+}
+
 /// The folder with a real emulator and a shell for ARM; `None` where nobody fetched it.
 fn emulator() -> Option<PathBuf> {
     let folder = std::env::var_os("RBUILD_FOREIGN").map(PathBuf::from);
