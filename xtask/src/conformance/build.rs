@@ -1,6 +1,6 @@
 //! The build cases: each built with `rbuild build` and compared with the image BuildKit made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,28 +14,38 @@ use anyhow::{Context, Result, anyhow};
 use rbuild_testkit::{TempDir, run};
 
 use super::Options;
+use super::blame::Checks;
 use super::case::{Case, stable_fragment};
 use super::judge::{Difference, Judge};
 use super::links;
-use super::record::{Part, Results, settle};
+use super::record::{Part, Results, Verdict, settle};
+use super::summary::{Summary, kind_of_case};
 use crate::bootstrap::{self, Extent};
 use crate::shell::{self, say};
-use crate::test::Tally;
 
 const WORKERS: usize = 2;
-/// Long enough for a package install, short enough to notice a hang.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Long enough for a package install on a busy machine, short enough to notice a hang.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Builds every case and compares.
-pub fn compare(corpus: &Path, binary: &Path, options: &Options) -> Result<Tally> {
+pub fn compare(corpus: &Path, binary: &Path, options: &Options) -> Result<Summary> {
     let place = Place::prepare(corpus, binary)?;
     let cases = place.cases(options)?;
     let outcomes = place.run_all(&cases)?;
     let details = print_table(&outcomes);
     shell::write(&place.dir.join("build-results.txt"), details)?;
+    let failing: BTreeSet<&str> = cases
+        .iter()
+        .filter(|case| case.error().is_some())
+        .map(|case| case.name.as_str())
+        .collect();
     let results: Results = outcomes
         .into_iter()
-        .map(|(name, outcome)| (name, outcome.verdict()))
+        .map(|(name, outcome)| {
+            let kind = kind_of_case(&name, failing.contains(name.as_str()));
+            let difference = outcome.verdict();
+            (name, Verdict { kind, difference })
+        })
         .collect();
     settle(
         Part::Build,
@@ -81,6 +91,7 @@ struct Place {
     dir: PathBuf,
     binary: PathBuf,
     trees: BTreeMap<String, PathBuf>,
+    checks: Checks,
 }
 
 impl Place {
@@ -117,6 +128,7 @@ impl Place {
             dir,
             binary: binary.to_path_buf(),
             trees,
+            checks: Checks::read(corpus)?,
         };
         place.copy_cases()?;
         Ok(place)
@@ -201,7 +213,14 @@ impl Place {
         }
         let printed = done.text();
         match case.error() {
-            Some(error) => Ok(judge_error(stable_fragment(error), done.code(), &printed)),
+            Some(error) => {
+                let line = self.checks.line(&case.name, error);
+                Ok(judge_error(
+                    (stable_fragment(error), line),
+                    done.code(),
+                    &printed,
+                ))
+            }
             None if done.code() == Some(0) => {
                 let mut found =
                     judge.compare(&image, &case.dir.join("expect.json"), &case.roles())?;
@@ -233,19 +252,37 @@ fn case_folders(cases: &Path) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-fn judge_error(fragment: &str, code: Option<i32>, printed: &str) -> Outcome {
-    let says_so = words(printed).contains(&words(fragment));
-    match (code, says_so) {
-        (Some(1), true) => Outcome::Equal,
-        (Some(0), _) => Outcome::Wrong(format!("builds, but {fragment:?} is due")),
-        (Some(1), false) => Outcome::Wrong(format!(
-            "{fragment:?} is due, it says: {}",
-            complaint(printed)
+/// `due` is the text, and the line that it points at where that is known.
+fn judge_error(due: (&str, Option<u64>), code: Option<i32>, printed: &str) -> Outcome {
+    let (fragment, line) = due;
+    let wrong = |text: String| Outcome::Wrong(format!("{text}: {}", complaint(printed)));
+    match code {
+        Some(1) => {}
+        Some(0) => return Outcome::Wrong(format!("builds, but {fragment:?} is due")),
+        code => return wrong(format!("exit code {code:?}, 1 is due")),
+    }
+    if !words(printed).contains(&words(fragment)) {
+        return wrong(format!("{fragment:?} is due, it says"));
+    }
+    let excerpt = line.map(|line| format!("Dockerfile:{line}"));
+    match excerpt {
+        Some(excerpt) if !printed.lines().any(|line| line == excerpt) => wrong(format!(
+            "{excerpt} is to blame, it points at {}",
+            places(printed)
         )),
-        (code, _) => Outcome::Wrong(format!(
-            "exit code {code:?}, 1 is due: {}",
-            complaint(printed)
-        )),
+        _ => Outcome::Equal,
+    }
+}
+
+/// Returns the heads of the excerpts, for a message.
+fn places(printed: &str) -> String {
+    let heads = printed
+        .lines()
+        .filter(|line| line.starts_with("Dockerfile:"));
+    let heads: Vec<&str> = heads.collect();
+    match heads[..] {
+        [] => "nothing".to_owned(),
+        _ => heads.join(", "),
     }
 }
 

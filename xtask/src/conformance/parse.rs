@@ -10,9 +10,9 @@ use rbuild_testkit::run;
 use serde_json::Value;
 
 use super::Options;
-use super::record::{Part, Results, settle};
+use super::record::{Part, Results, Verdict, settle};
+use super::summary::{Summary, kind_of_file};
 use crate::shell;
-use crate::test::Tally;
 
 /// Keys that are compared.
 const KEYS: &[&str] = &[
@@ -34,7 +34,7 @@ const KEYS: &[&str] = &[
 const BATCH: usize = 200;
 
 /// Parses every recorded file and compares.
-pub fn compare(corpus: &Path, binary: &Path, options: &Options) -> Result<Tally> {
+pub fn compare(corpus: &Path, binary: &Path, options: &Options) -> Result<Summary> {
     let wanted = oracle(corpus, options)?;
     let mut results = Results::new();
     for batch in wanted.chunks(BATCH) {
@@ -50,7 +50,11 @@ pub fn compare(corpus: &Path, binary: &Path, options: &Options) -> Result<Tally>
                 .collect()
         };
         for (want, got) in batch.iter().zip(answers) {
-            results.insert(name(want).to_owned(), difference(want, got));
+            let verdict = Verdict {
+                kind: kind_of_file(name(want)),
+                difference: difference(want, got),
+            };
+            results.insert(name(want).to_owned(), verdict);
         }
     }
     settle(

@@ -1,13 +1,13 @@
-//! What earlier runs found: names that were equal, floors, and known differences with their reasons.
+//! What is known of earlier runs: differences with their reasons, and floors that no run may fall below.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use rbuild_testkit::repository_root;
 
+use super::summary::{Mark, OTHER, Summary};
 use crate::shell::{self, say};
-use crate::test::Tally;
 
 /// The two parts of the corpus, as their records are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,74 +27,64 @@ impl Part {
     }
 }
 
-/// Results of one run by name: nothing for an equal one, else in what it differs.
-pub type Results = BTreeMap<String, Option<String>>;
+/// How one case went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The row of the table that it counts in.
+    pub kind: &'static str,
+    /// In what it differs; `None` for an equal one.
+    pub difference: Option<String>,
+}
+
+/// Results of one run by name.
+pub type Results = BTreeMap<String, Verdict>;
 
 /// Returns the folder of the records.
 pub fn folder() -> PathBuf {
     repository_root().join("testdata/conformance")
 }
 
-/// Prints what differs, compares with the records and returns the figures that count.
+/// Prints what differs and returns the figures that count.
 ///
-/// A result counts as failed if it differs and was equal in the record, or, for the parser, if it differs
-/// without standing among the known differences. With `update` the records are written anew instead.
-pub fn settle(part: Part, results: &Results, whole: bool, update: bool) -> Result<Tally> {
+/// Whatever differs without standing among the known differences has failed. With `update` the floor is
+/// raised to what is equal now; else fewer equal ones than the floor are a failure, if this is the `whole` part.
+pub fn settle(part: Part, results: &Results, whole: bool, update: bool) -> Result<Summary> {
     let known = known(part)?;
-    let passing = passing(part)?;
-    let equal: BTreeSet<&str> = names(results, Option::is_none).collect();
-    let mut worse = Vec::new();
-    for (name, difference) in results {
-        let Some(difference) = difference else {
-            continue;
+    let mut summary = Summary::default();
+    let mut equal = 0;
+    for (name, Verdict { kind, difference }) in results {
+        let mark = match (difference, known.get(name.as_str())) {
+            (None, reason) => {
+                equal += 1;
+                if reason.is_some() {
+                    say(&format!("equal   {name}, which is known to differ"));
+                }
+                Mark::Passed
+            }
+            (Some(difference), Some(reason)) => {
+                say(&format!("known   {name}: {reason}"));
+                if !whole {
+                    say(&format!("        {difference}"));
+                }
+                Mark::Known
+            }
+            (Some(difference), None) => {
+                say(&format!("FAILED  {name}: {difference}"));
+                Mark::Failed
+            }
         };
-        let must_hold = match part {
-            Part::Parse => !known.contains_key(name.as_str()),
-            Part::Build => passing.contains(name.as_str()),
-        };
-        match (must_hold, known.get(name.as_str())) {
-            (true, _) => worse.push(format!("{name}: {difference}")),
-            (false, Some(reason)) if whole => say(&format!("known  {name}: {reason}")),
-            (false, _) => say(&format!("differs  {name}: {difference}")),
-        }
+        summary.count(kind, mark);
     }
-    for line in &worse {
-        say(&format!("WORSE  {line}"));
-    }
-    let share = 100.0 * equal.len() as f64 / results.len().max(1) as f64;
-    say(&format!(
-        "{}: {} of {} equal ({share:.1} %), {} known to differ",
-        part.name(),
-        equal.len(),
-        results.len(),
-        names(results, Option::is_some)
-            .filter(|name| known.contains_key(*name))
-            .count(),
-    ));
-    if update {
-        write(part, &equal)?;
-        return Ok(Tally {
-            passed: equal.len(),
-            failed: 0,
-        });
-    }
-    let mut failed = worse.len();
     let floor = floor(part)?;
-    if whole && equal.len() < floor {
-        say(&format!("WORSE  fewer equal than the floor of {floor}"));
-        failed = failed.max(1);
+    if update {
+        raise(part, equal)?;
+    } else if whole && equal < floor {
+        say(&format!(
+            "FAILED  {equal} equal, fewer than the floor of {floor}"
+        ));
+        summary.count(OTHER, Mark::Failed);
     }
-    Ok(Tally {
-        passed: equal.len(),
-        failed,
-    })
-}
-
-fn names(results: &Results, wanted: fn(&Option<String>) -> bool) -> impl Iterator<Item = &str> {
-    let kept = results
-        .iter()
-        .filter(move |(_, difference)| wanted(difference));
-    kept.map(|(name, _)| name.as_str())
+    Ok(summary)
 }
 
 /// Reads `PART NAME: reason` lines; `#` begins a comment.
@@ -108,16 +98,6 @@ fn known(part: Part) -> Result<BTreeMap<String, String>> {
         .collect())
 }
 
-fn passing(part: Part) -> Result<BTreeSet<String>> {
-    match part {
-        Part::Parse => Ok(BTreeSet::new()),
-        Part::Build => {
-            let text = shell::read(&folder().join("passing.txt"))?;
-            Ok(text.lines().map(str::to_owned).collect())
-        }
-    }
-}
-
 fn floor(part: Part) -> Result<usize> {
     let text = shell::read(&folder().join("floor.txt"))?;
     let prefix = format!("{} ", part.name());
@@ -128,23 +108,11 @@ fn floor(part: Part) -> Result<usize> {
         .context("a floor is a number")
 }
 
-fn write(part: Part, equal: &BTreeSet<&str>) -> Result<()> {
-    let path = folder().join("floor.txt");
-    let mut floors = BTreeMap::new();
-    for other in [Part::Parse, Part::Build] {
-        floors.insert(other.name(), floor(other)?);
+fn raise(part: Part, equal: usize) -> Result<()> {
+    let mut text = String::new();
+    for other in [Part::Build, Part::Parse] {
+        let figure = if other == part { equal } else { floor(other)? };
+        text.push_str(&format!("{} {figure}\n", other.name()));
     }
-    floors.insert(part.name(), equal.len());
-    let text: String = floors
-        .iter()
-        .map(|(name, count)| format!("{name} {count}\n"))
-        .collect();
-    shell::write(&path, text)?;
-    if part == Part::Build {
-        let known = known(part)?;
-        let stable = equal.iter().filter(|name| !known.contains_key(**name));
-        let text: String = stable.map(|name| format!("{name}\n")).collect();
-        shell::write(&folder().join("passing.txt"), text)?;
-    }
-    Ok(())
+    shell::write(&folder().join("floor.txt"), text)
 }
