@@ -8,10 +8,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use rbuild_layer::{LayerId, LayerStore};
+use rbuild_layer::{Compression, LayerId, LayerStore};
+use rbuild_oci::Descriptor;
 use rbuild_progress::CancelToken;
 
 use crate::Early;
+
+/// Hears of what was made ahead, on the thread that makes it: do no work here.
+pub trait Made: Send + Sync {
+    /// A layer of the result has its compressed form, which is in the store.
+    fn compressed(&self, layer: &LayerId, compression: Compression, form: &Descriptor);
+}
 
 /// Makes diff ids and compressed forms ahead of the outputs. Dropping it stops the work and waits.
 pub struct Ahead {
@@ -21,6 +28,7 @@ pub struct Ahead {
 
 struct Shared {
     layers: LayerStore,
+    made: Option<Arc<dyn Made>>,
     queue: Mutex<Queue>,
     changed: Condvar,
     cancel: CancelToken,
@@ -37,9 +45,19 @@ impl Ahead {
     ///
     /// Errors: the process can open no further descriptor.
     pub fn new(layers: LayerStore) -> std::io::Result<Ahead> {
+        Self::begun(layers, None)
+    }
+
+    /// As `new`, and somebody hears of what was made.
+    pub fn telling(layers: LayerStore, made: Arc<dyn Made>) -> std::io::Result<Ahead> {
+        Self::begun(layers, Some(made))
+    }
+
+    fn begun(layers: LayerStore, made: Option<Arc<dyn Made>>) -> std::io::Result<Ahead> {
         Ok(Ahead {
             shared: Arc::new(Shared {
                 layers,
+                made,
                 queue: Mutex::default(),
                 changed: Condvar::new(),
                 cancel: CancelToken::try_new()?,
@@ -129,7 +147,10 @@ impl Shared {
     fn make(&self, layer: &LayerId, early: &Early) -> rbuild_layer::Result<()> {
         // The first compression takes the diff id in the same pass.
         for compression in &early.compressions {
-            self.layers.compressed(layer, *compression, &self.cancel)?;
+            let form = self.layers.compressed(layer, *compression, &self.cancel)?;
+            if let Some(made) = &self.made {
+                made.compressed(layer, *compression, &form);
+            }
         }
         self.layers.diff_id(layer, &self.cancel).map(drop)
     }
@@ -176,6 +197,33 @@ mod tests {
         while !(has_twin(&first) && has_twin(&second)) {
             std::thread::yield_now();
         }
+    }
+
+    /// Keeps what it hears.
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<(LayerId, Compression, Descriptor)>>);
+
+    impl Made for Heard {
+        fn compressed(&self, layer: &LayerId, compression: Compression, form: &Descriptor) {
+            let heard = (*layer, compression, form.clone());
+            self.0.lock().unwrap().push(heard);
+        }
+    }
+
+    #[test]
+    fn whoever_listens_hears_of_each_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers = layers(dir.path());
+        let layer = layer(&layers, "1");
+        let heard = Arc::new(Heard::default());
+        let ahead = Ahead::telling(layers.clone(), heard.clone()).unwrap();
+        ahead.note(layer, &zstd());
+        ahead.begin();
+        while heard.0.lock().unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        let twin = layers.info(&layer).unwrap().twins[&Compression::ZSTD].clone();
+        assert_eq!(*heard.0.lock().unwrap(), [(layer, Compression::ZSTD, twin)]);
     }
 
     #[test]

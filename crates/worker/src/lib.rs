@@ -21,7 +21,7 @@ mod ssh;
 mod uses;
 mod worker;
 
-pub use ahead::Ahead;
+pub use ahead::{Ahead, Made};
 pub use error::{Error, Result};
 pub use index::StoreIndex;
 pub use mount::SecretSource;
