@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::auth::{Access, Authenticator};
 use crate::cancel::until;
 use crate::challenge::Challenge;
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Scheme};
 use crate::endpoint::Endpoint;
 use crate::places::LazyRules;
 use crate::transport::{Call, Transport};
@@ -87,6 +87,15 @@ impl Client {
             runtime: Arc::default(),
             inner: Arc::new(inner),
         }
+    }
+
+    /// The same client, but the registry at `host` may be spoken to without TLS.
+    ///
+    /// Shares nothing with this one: what is allowed here must not leak into other requests.
+    pub fn with_insecure(&self, host: &str) -> Self {
+        let mut config = ClientConfig::clone(&self.inner.config);
+        config.hosts.entry(host.to_owned()).or_default().scheme = Scheme::InsecureHttp;
+        Self::new(config)
     }
 
     pub(crate) fn runtime(&self) -> Result<&Runtime> {

@@ -80,7 +80,8 @@ impl LazyClient {
         })
     }
 
-    pub(crate) fn get(&self) -> Result<&Client, CredentialError> {
+    /// The client. Errors: the files with credentials cannot be read.
+    pub fn get(&self) -> Result<&Client, CredentialError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }

@@ -65,13 +65,6 @@ impl Upload {
     pub async fn run(self) {
         let work = until(&self.stop, async {
             let endpoint = self.inner.registry(&self.reference).await?;
-            // Never closed, so this only fails if that changes; then there is nothing to wait for.
-            let _permit = self
-                .inner
-                .transfers
-                .acquire()
-                .await
-                .map_err(|_| Cancelled)?;
             self.push(&endpoint).await
         });
         let ended = until(&self.cancel, work).await;
@@ -97,6 +90,14 @@ impl Upload {
             }
         }
         self.provide().await?;
+        // Not before: what is provided may have to be fetched, under a permit of its own. Never closed,
+        // so this only fails if that changes; then there is nothing to wait for.
+        let _permit = self
+            .inner
+            .transfers
+            .acquire()
+            .await
+            .map_err(|_| Cancelled)?;
         self.send(&place, &mut progress).await?;
         if self.is_resumable() {
             self.tell(Question::Forget);
