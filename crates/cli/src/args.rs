@@ -31,7 +31,7 @@ pub use call::{Call, CallArgs, Format as CallFormat, Method as CallMethod, Statu
 pub use foreign::ForeignArgs;
 pub use images::{
     EngineArg, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs,
-    LoadIntoArgs, RemoveArgs, SaveArgs, SaveFormat, TableFormat, TagArgs,
+    LoadIntoArgs, PushArgs, RemoveArgs, SaveArgs, SaveFormat, TableFormat, TagArgs,
 };
 pub use registry::{LoginArgs, LogoutArgs};
 pub use run::RunArgs;
@@ -80,6 +80,8 @@ pub enum Command {
     Tag(TagArgs),
     /// Remove names, and images that have none left
     Rmi(RemoveArgs),
+    /// Send images to registries
+    Push(PushArgs),
     /// Write images to an archive or OCI layout
     Save(SaveArgs),
     /// Take the images of an archive or OCI layout in, with their names

@@ -15,10 +15,12 @@ mod load;
 mod load_into;
 mod login;
 mod proxy;
+mod push;
 mod request;
 mod rmi;
 mod run;
 mod save;
+mod shown;
 mod store;
 mod table;
 mod tag;
@@ -44,6 +46,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::History(args) => history::run(&args, root),
         Command::Tag(args) => tag::run(&args, root),
         Command::Rmi(args) => rmi::run(&args, root),
+        Command::Push(args) => push::run(&args, root),
         Command::Save(args) => save::run(&args, root),
         Command::Load(args) => load::run(args, root),
         Command::LoadInto(args) => load_into::run(&args, root),

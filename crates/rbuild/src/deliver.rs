@@ -1,88 +1,179 @@
-//! What happens to a finished image: kept in the store, named, written to the outputs.
+//! What happens to a finished image: kept in the store, pushed, written to the outputs.
 
 use std::collections::BTreeSet;
 
-use rbuild_exporter::{Export, ExportSpec, ImageToExport, export};
-use rbuild_frontend::{Plan, PlanResult};
-use rbuild_oci::{Digest, Reference};
+use rbuild_exporter::{Export, ExportSpec, Exported, ImageToExport, assemble_named, export};
+use rbuild_frontend::Plan;
+use rbuild_oci::Digest;
 use rbuild_progress::{CancelToken, Sink, VertexKey};
 use rbuild_worker::{Asked, FilesAsked, ImageAsked};
 
 use crate::engine::Engine;
 use crate::image_config::BuiltImage;
-use crate::images::{ImageRow, IndexEntry, IndexRow};
+use crate::kept::{self, Kept};
 use crate::load::{self, Loader};
 use crate::outcome::StepCount;
+use crate::push::{self, Target, push_recorded};
 use crate::step::{announced, status};
 use crate::{BuildError, BuildRequest, ErrorKind, LoadedInto, Outcome, Result};
 
-/// Keeps and exports the images of a build, one for each platform.
+/// Keeps, exports, loads and pushes the images of a build, one for each platform.
+///
+/// A push that fails does not keep the files from being written; it is told at the end.
 pub(crate) fn deliver(
     engine: &Engine,
     request: &BuildRequest,
     (images, loader): (impl Iterator<Item = Result<BuiltImage>>, Option<&Loader>),
     (plan, sink, cancel): (&Plan, &dyn Sink, &CancelToken),
 ) -> Result<Outcome> {
-    let mut names = request.tags.clone();
-    for spec in &request.outputs {
-        if matches!(spec.export, Export::Image(_)) {
-            names.extend(spec.image.names.iter().cloned());
-        }
-    }
-    let (ready, kept) = match asked(request).image {
-        ImageAsked::No => (images.collect::<Result<_>>()?, Kept::default()),
+    let mut made = Made {
+        exports: vec![None; request.outputs.len()],
+        ..Made::default()
+    };
+    let exportable = match asked(request).image {
+        ImageAsked::No => exportable(request, images, plan)?,
         ImageAsked::Yes => announced(sink, "exporting to image", |key| {
-            let ready: Vec<BuiltImage> =
-                status(sink, key, "exporting layers", || images.collect())?;
-            let kept = keep(engine, &ready, (&plan.results, &names), (sink, key))?;
-            Ok::<_, BuildError>((ready, kept))
+            let ready = status(sink, key, "exporting layers", || {
+                exportable(request, images, plan)
+            })?;
+            made.of_images((engine, request), &ready, (sink, key, cancel))?;
+            Ok::<_, BuildError>(ready)
         })?,
     };
-    let (mut exports, mut loaded) = (Vec::new(), Vec::new());
-    for spec in &request.outputs {
+    for (spec, exported) in request.outputs.iter().zip(&mut made.exports) {
         if matches!(spec.export, Export::Image(_) | Export::CacheOnly) {
             continue;
         }
-        let exportable: Vec<ImageToExport> = ready
-            .iter()
-            .zip(&plan.results)
-            .map(|(image, result)| ImageToExport {
-                config: image.config.clone(),
-                layers: image.layers.clone(),
-                names: request.tags.clone(),
-                platform: result.platform.clone(),
-            })
-            .collect();
         if let Some(loader) = loader.filter(|_| load::is_load(spec)) {
             let done = load::deliver(loader, (&exportable, spec), (engine, sink, cancel))?;
-            exports.push(done.exported.clone().unwrap_or_default());
-            loaded.push(done);
+            *exported = done.exported.clone();
+            made.loaded.push(done);
             continue;
         }
-        exports.push(announced(sink, spec.export.vertex_name(), |key| {
+        *exported = Some(announced(sink, spec.export.vertex_name(), |key| {
             let mut spec = spec.clone();
             spec.epoch = plan.source_epoch;
             export(&spec, &exportable, &engine.context((sink, key, cancel)))
         })?);
     }
-    let index = exports.iter().find_map(|made| made.index.clone());
-    let exported = match (kept.index, &index) {
-        // From now on that is its id.
-        (Some(row), Some(document)) => Some(name_exported(engine, row, document, &names)?),
-        (Some(row), None) => Some(row.id()),
-        (None, _) => index,
-    };
-    // What an engine names the image by is what it can be run by there.
-    let loaded_id = loaded.first().map(|loaded: &LoadedInto| loaded.id.clone());
-    Ok(Outcome {
-        image_id: loaded_id.or_else(|| kept.config.clone()).or(exported),
-        config: kept.config,
-        descriptor: exports.iter().find_map(|made| made.descriptor.clone()),
-        names,
-        steps: StepCount::default(),
-        loaded,
-        exports,
-    })
+    made.outcome(engine)
+}
+
+/// What has come of a build so far.
+#[derive(Default)]
+struct Made {
+    kept: Kept,
+    /// Ids of the images, kept or not.
+    ids: Vec<Digest>,
+    /// What each output wrote.
+    exports: Vec<Option<Exported>>,
+    loaded: Vec<LoadedInto>,
+    /// Why something was not pushed.
+    failure: Option<BuildError>,
+}
+
+impl Made {
+    /// Keeps the images and pushes them.
+    fn of_images(
+        &mut self,
+        (engine, request): (&Engine, &BuildRequest),
+        images: &[ImageToExport],
+        cx: (&dyn Sink, &VertexKey, &CancelToken),
+    ) -> Result<()> {
+        let mut pushes = Vec::new();
+        for (at, spec) in request.outputs.iter().enumerate() {
+            let Some(mut target) = Target::of(request, spec) else {
+                continue;
+            };
+            let assembled = assemble_named(images, &spec.image, &engine.context(cx))?;
+            let dangling = match &spec.export {
+                Export::Image(image) => target.dangling(image).cloned(),
+                _ => None,
+            };
+            let digest = assembled.top.digest.clone();
+            target
+                .names
+                .extend(dangling.map(|name| name.with_digest(digest)));
+            pushes.push((at, assembled, target));
+        }
+        let manifests: Vec<Digest> = match pushes.first() {
+            Some((_, assembled, _)) => {
+                let images = assembled.images.iter();
+                images
+                    .map(|image| image.manifest.descriptor.digest.clone())
+                    .collect()
+            }
+            None => Vec::new(),
+        };
+        self.ids = images
+            .iter()
+            .map(|image| Digest::sha256_of(&image.config))
+            .collect();
+        if let Some(names) = kept::names(request) {
+            self.kept = kept::keep(engine, (images, &manifests), names, (cx.0, cx.1))?;
+        }
+        let stacks: Vec<_> = images.iter().map(|image| image.layers.clone()).collect();
+        for (at, assembled, target) in pushes {
+            match push_recorded(engine, (&assembled, &stacks), &target, cx) {
+                Ok(_) => self.exports[at] = Some(Exported::of(&assembled, target.names)),
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    self.failure.get_or_insert(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn outcome(mut self, engine: &Engine) -> Result<Outcome> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let config = match self.ids.as_slice() {
+            [id] => Some(id.clone()),
+            _ => None,
+        };
+        let exports: Vec<Exported> = self.exports.into_iter().flatten().collect();
+        let index = exports.iter().find_map(|made| made.index.clone());
+        let kept = self.kept.id(engine, index.as_ref())?;
+        let mut names = self.kept.names;
+        for name in exports.iter().flat_map(|made| &made.names) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        // What an engine names the image by is what it can be run by there.
+        let loaded_id = self.loaded.first().map(|loaded| loaded.id.clone());
+        Ok(Outcome {
+            image_id: loaded_id.or_else(|| config.clone()).or(kept),
+            config,
+            descriptor: exports.iter().find_map(|made| made.descriptor.clone()),
+            names,
+            steps: StepCount::default(),
+            loaded: self.loaded,
+            exports,
+        })
+    }
+}
+
+/// The images in the form that outputs take.
+fn exportable(
+    request: &BuildRequest,
+    images: impl Iterator<Item = Result<BuiltImage>>,
+    plan: &Plan,
+) -> Result<Vec<ImageToExport>> {
+    let pairs = images.zip(&plan.results);
+    pairs
+        .map(|(image, result)| {
+            let image = image?;
+            Ok(ImageToExport {
+                config: image.config,
+                layers: image.layers,
+                names: request.tags.clone(),
+                platform: result.platform.clone(),
+            })
+        })
+        .collect()
 }
 
 /// What the outputs of a build ask of the layers of its result.
@@ -93,17 +184,22 @@ pub(crate) fn asked(request: &BuildRequest) -> Asked {
     // Without any output the image is kept in the store.
     let has_image =
         !request.tags.is_empty() || request.outputs.is_empty() || exports().any(is_image);
-    let archives = request
+    // The store is content with the plain tar.
+    let is_compressed = |export: &Export| match export {
+        Export::Image(image) => image.push,
+        other => is_image(other),
+    };
+    let compressed = request
         .outputs
         .iter()
-        .filter(|spec| is_image(&spec.export) && !matches!(spec.export, Export::Image(_)));
+        .filter(|spec| is_compressed(&spec.export));
     Asked {
         image: if has_image {
             ImageAsked::Yes
         } else {
             ImageAsked::No
         },
-        compressions: archives
+        compressions: compressed
             .map(|spec| spec.image.layer_compression())
             .collect(),
         files: if exports().any(is_files) {
@@ -114,93 +210,11 @@ pub(crate) fn asked(request: &BuildRequest) -> Asked {
     }
 }
 
-/// What is in the store after a build.
-#[derive(Default)]
-struct Kept {
-    /// The image of the only platform.
-    config: Option<Digest>,
-    /// The images of several.
-    index: Option<IndexRow>,
-}
-
-/// Puts the images into the store: the only one under the names, or all of them together.
-fn keep(
-    engine: &Engine,
-    images: &[BuiltImage],
-    (results, names): (&[PlanResult], &[Reference]),
-    (sink, key): (&dyn Sink, &VertexKey),
-) -> Result<Kept> {
-    let table = engine.image_table();
-    let only = images.len() == 1;
-    let mut entries = Vec::new();
-    for (image, result) in images.iter().zip(results) {
-        let row = ImageRow {
-            sizes: table.sizes(&image.layers)?,
-            layers: image.layers.clone(),
-            manifest: None,
-        };
-        let id = Digest::sha256_of(&image.config);
-        status(sink, key, &format!("writing image {id}"), || {
-            table.put(&image.config, row, if only { names } else { &[] })
-        })?;
-        entries.push(IndexEntry {
-            id,
-            platform: result.platform.clone(),
-            manifest: None,
-        });
-    }
-    let mut kept = Kept::default();
-    if only {
-        kept.config = entries.pop().map(|entry| entry.id);
-    } else {
-        let row = IndexRow {
-            images: entries,
-            document: None,
-            others: Vec::new(),
-        };
-        table.put_index(row.clone(), names)?;
-        kept.index = Some(row);
-    }
-    for name in names {
-        status(sink, key, &format!("naming to {name}"), || {
-            Ok::<_, BuildError>(())
-        })?;
-    }
-    Ok(kept)
-}
-
-/// Gives the images of several platforms the digest of the index that they were exported as.
-fn name_exported(
-    engine: &Engine,
-    row: IndexRow,
-    document: &Digest,
-    names: &[Reference],
-) -> Result<Digest> {
-    let table = engine.image_table();
-    let before = row.id();
-    let row = IndexRow {
-        document: Some(document.clone()),
-        ..row
-    };
-    let id = table.put_index(row, names)?;
-    table.forget_unnamed(&before)?;
-    Ok(id)
-}
-
 /// Refuses outputs that cannot be written, before anything is built in vain.
 pub(crate) fn check(request: &BuildRequest) -> Result<()> {
     let outputs = &request.outputs;
     ExportSpec::check_all(outputs)?;
-    let pushes = outputs
-        .iter()
-        .any(|spec| matches!(&spec.export, Export::Image(image) if image.push));
-    if pushes {
-        return Err(BuildError::new(
-            ErrorKind::Usage,
-            "this version cannot push to a registry yet",
-        )
-        .help("write an archive with -o type=oci,dest=FILE and push it with skopeo copy"));
-    }
+    push::check(request)?;
     let platforms: BTreeSet<String> = request
         .platforms
         .iter()
@@ -230,7 +244,7 @@ fn check_several_platforms(outputs: &[ExportSpec]) -> Result<()> {
         "docker exporter does not currently support exporting manifest lists",
     )
     .help(
-        "write them with -o type=oci,dest=FILE (an image index) or -o type=local,dest=DIR (files), keep \
-         them in the store with -t NAME, or build one platform at a time",
+        "push them with --push, write them with -o type=oci,dest=FILE (an image index) or -o \
+         type=local,dest=DIR (files), keep them in the store with -t NAME, or build one platform at a time",
     ))
 }

@@ -7,7 +7,7 @@ use rbuild_exporter::LayoutFetch;
 use rbuild_layer::LayerStore;
 use rbuild_oci::Platform;
 use rbuild_progress::{CancelToken, Sink};
-use rbuild_registry::{ClientConfig, CredentialError, CredentialFiles, HostConfig, Scheme};
+use rbuild_registry::{Client, ClientConfig, CredentialError, CredentialFiles, HostConfig, Scheme};
 use rbuild_sandbox::NurseryMode;
 use rbuild_source::{
     GitSource, HttpSource, LazyClient, RegistryFetch, RegistryImages, RemoteLimits,
@@ -20,9 +20,9 @@ use crate::nursery::{LazyNursery, tree_work};
 use crate::step::announced;
 use crate::workers::Agents;
 use crate::{
-    BuildRequest, CheckReport, ContainerEngines, EngineConfig, ImageDetails, ImageSummary, Outcome,
-    OutlineReport, Removed, Result, StoredImage, TargetsReport, VerifySummary, call, check,
-    pipeline,
+    BuildError, BuildRequest, CheckReport, ContainerEngines, EngineConfig, ErrorKind, ImageDetails,
+    ImageSummary, Outcome, OutlineReport, Removed, Result, StoredImage, TargetsReport,
+    VerifySummary, call, check, pipeline,
 };
 
 /// A store, and everything that can be done with it. Used from many threads, and beside other
@@ -32,6 +32,7 @@ pub struct Engine {
     layers: LayerStore,
     nursery: Arc<LazyNursery>,
     registry: RegistryImages,
+    client: Arc<LazyClient>,
     http: HttpSource,
     git: GitSource,
     limits: RemoteLimits,
@@ -80,12 +81,13 @@ impl Engine {
         store.sweep()?;
         let http = HttpSource::new(Arc::clone(&store), Arc::clone(&client), limits);
         let git = GitSource::new(Arc::clone(&store), layers.clone(), git, limits);
-        let registry = RegistryImages::new(Arc::clone(&store), client);
+        let registry = RegistryImages::new(Arc::clone(&store), Arc::clone(&client));
         Ok(Engine {
             store,
             layers,
             nursery,
             registry,
+            client,
             http,
             git,
             limits,
@@ -261,6 +263,11 @@ impl Engine {
 
     pub(crate) fn registry_images(&self) -> &RegistryImages {
         &self.registry
+    }
+
+    pub(crate) fn client(&self) -> Result<&Client> {
+        let client = self.client.get();
+        client.map_err(|error| BuildError::caused(ErrorKind::Build, error))
     }
 
     pub(crate) fn http(&self) -> &HttpSource {

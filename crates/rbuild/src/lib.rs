@@ -27,6 +27,7 @@ mod engine;
 mod image_config;
 mod images;
 mod intake;
+mod kept;
 mod lint;
 mod load;
 mod login;
@@ -36,6 +37,7 @@ mod oracle;
 mod outcome;
 mod pipeline;
 mod places;
+mod push;
 mod remedy;
 mod report;
 mod reproduce;
@@ -73,10 +75,11 @@ pub use nursery::nursery_main;
 pub use opened::ImageFile;
 pub use oracle::parse_json;
 pub use outcome::{Outcome, StepCount};
+pub use push::PushedImage;
 pub use rbuild_dockerfile::{LineRange, Position, SourceFile, Span};
 pub use rbuild_exporter::{
-    Annotation, AnnotationPlace, Dest, Error as ExportError, Export, ExportSpec, Exported,
-    ImageOptions, ImageOutput, Platforms, check_file_place,
+    Annotation, AnnotationPlace, Dangling, Dest, Error as ExportError, Export, ExportSpec,
+    Exported, ImageOptions, ImageOutput, Keep, Platforms, check_file_place,
 };
 pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutline};
 pub use rbuild_graph::{NetworkMode, Ulimit};

@@ -117,18 +117,6 @@ impl From<rbuild_registry::CredentialError> for BuildError {
     }
 }
 
-impl From<rbuild_registry::Error> for BuildError {
-    fn from(error: rbuild_registry::Error) -> Self {
-        match error.is_cancelled() {
-            true => BuildError::cancelled(),
-            false => {
-                let remedy = remedy::of_registry(&error);
-                BuildError::caused(ErrorKind::Build, error).helps(remedy)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,8 +25,10 @@ use rbuild_worker::{Ahead, Output, StoreIndex, layer_uses};
 use crate::answer::Answers;
 use crate::elsewhere::{self, Elsewhere, Fetching};
 use crate::engine::Engine;
+use crate::load::Loader;
 use crate::outcome::StepCount;
 use crate::places::Places;
+use crate::push::Early;
 use crate::step::{announced, note_read};
 use crate::warnings::{Heeding, Warnings};
 use crate::workers::{self, Agents, Given};
@@ -59,42 +61,93 @@ pub(crate) fn build(
         cancel,
     })?;
     let locals = open_locals(engine, request, &planned)?;
-    let ahead = Ahead::new(engine.layers().clone())
-        .map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?;
-    let ahead = Arc::new(ahead);
-    let shared = Shared {
-        locals: &locals,
-        ahead: &ahead,
-        lease: &lease,
-        agents: &agents,
-    };
-    let solved = solve_plan(engine, request, &planned, (&shared, sink, cancel))?;
-    ahead.close();
-    for local in locals.values() {
-        local.save(engine.store())?;
-    }
-    let asked = deliver::asked(request);
-    let epoch = planned.plan.source_epoch;
-    reproduce::warn_without_epoch(request, epoch, sink);
-    let times = image_config::Times {
-        epoch,
-        latest: reproduce::latest(request, epoch),
-    };
-    let images = planned.plan.results.iter().map(|result| {
-        let stores = (engine.layers(), &*lease);
-        image_config::assemble(result, &solved, stores, (&asked, times, cancel))
-    });
-    let mut outcome = deliver::deliver(
+    let built = Built {
         engine,
         request,
-        (images, loader),
-        (&planned.plan, sink, cancel),
-    )?;
-    outcome.steps = StepCount {
-        cached: solved.count(Origin::Cached),
-        made: solved.count(Origin::Made),
+        planned: &planned,
+        lease: &lease,
+        agents: &agents,
+        locals: &locals,
+        loader,
+        sink,
+        cancel,
     };
-    Ok(outcome)
+    match Early::of(request) {
+        None => built.finish(None, cancel),
+        Some(early) => early.alongside(engine, (sink, cancel), |steps| {
+            built.finish(Some(&early), steps)
+        }),
+    }
+}
+
+/// A build whose plan is made.
+struct Built<'a> {
+    engine: &'a Engine,
+    request: &'a BuildRequest,
+    planned: &'a Planned,
+    lease: &'a Arc<Lease>,
+    agents: &'a Agents<'a>,
+    locals: &'a BTreeMap<String, LocalContext>,
+    loader: Option<&'a Loader>,
+    sink: &'a dyn Sink,
+    cancel: &'a CancelToken,
+}
+
+impl Built<'_> {
+    /// Carries out the steps, which listen to `steps`, and hands out the result.
+    fn finish(&self, early: Option<&Early>, steps: &CancelToken) -> Result<Outcome> {
+        let Built {
+            engine,
+            request,
+            planned,
+            lease,
+            sink,
+            cancel,
+            ..
+        } = *self;
+        let layers = engine.layers().clone();
+        let ahead = match early {
+            None => Ahead::new(layers),
+            Some(early) => Ahead::telling(layers, early.listener()),
+        };
+        let ahead = Arc::new(ahead.map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?);
+        let shared = Shared {
+            locals: self.locals,
+            ahead: &ahead,
+            lease,
+            agents: self.agents,
+        };
+        let solved = solve_plan(engine, request, planned, (&shared, sink, steps))?;
+        ahead.close();
+        if let Some(early) = early {
+            early.close();
+        }
+        for local in self.locals.values() {
+            local.save(engine.store())?;
+        }
+        let asked = deliver::asked(request);
+        let epoch = planned.plan.source_epoch;
+        reproduce::warn_without_epoch(request, epoch, sink);
+        let times = image_config::Times {
+            epoch,
+            latest: reproduce::latest(request, epoch),
+        };
+        let images = planned.plan.results.iter().map(|result| {
+            let stores = (engine.layers(), &**lease);
+            image_config::assemble(result, &solved, stores, (&asked, times, cancel))
+        });
+        let mut outcome = deliver::deliver(
+            engine,
+            request,
+            (images, self.loader),
+            (&planned.plan, sink, cancel),
+        )?;
+        outcome.steps = StepCount {
+            cached: solved.count(Origin::Cached),
+            made: solved.count(Origin::Made),
+        };
+        Ok(outcome)
+    }
 }
 
 /// The graph of a build in the dot language.

@@ -211,6 +211,15 @@ impl BuildError {
         BuildError::caused(ErrorKind::Build, source).at(excerpts)
     }
 
+    /// What stopped a push, in BuildKit's words.
+    pub(crate) fn push(name: &Reference, e: rbuild_registry::Error) -> BuildError {
+        let mut error = BuildError::from(e);
+        if error.kind() != ErrorKind::Cancelled {
+            error.report.message = format!("failed to push {name}: {}", error.report.message);
+        }
+        error
+    }
+
     pub(crate) fn no_image(what: &str) -> BuildError {
         BuildError::build(format!("{what}: no such image in the store"))
             .help("`rbuild images` lists what is there")
@@ -335,6 +344,18 @@ impl From<rbuild_exporter::Error> for BuildError {
             rbuild_exporter::Error::Cancelled(_) => BuildError::cancelled(),
             rbuild_exporter::Error::Output { .. } => BuildError::caused(ErrorKind::Usage, e),
             other => BuildError::caused(ErrorKind::Build, other),
+        }
+    }
+}
+
+impl From<rbuild_registry::Error> for BuildError {
+    fn from(e: rbuild_registry::Error) -> Self {
+        match e.is_cancelled() {
+            true => BuildError::cancelled(),
+            false => {
+                let remedy = crate::remedy::of_registry(&e);
+                BuildError::caused(ErrorKind::Build, e).helps(remedy)
+            }
         }
     }
 }

@@ -33,7 +33,9 @@ pub use image::{Image, write_layout};
 pub use listing::{Listing, assert_same_tree};
 pub use privilege::{Privilege, granted};
 pub use proxy::{ProxyAsked, ProxyServer};
-pub use registry::{Registry, RegistrySetup, RegistryTls, RegistryTokens};
+pub use registry::{
+    REGISTRY_PASSWORD, REGISTRY_USER, Registry, RegistrySetup, RegistryTls, RegistryTokens,
+};
 pub use sshd::{Agent, SshServer, make_key};
 pub use temp::TempDir;
 pub use tool::{find_tool, need_tool, package_of};

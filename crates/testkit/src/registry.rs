@@ -5,10 +5,16 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crate::tool::need_tool;
 use crate::{TempDir, run};
+
+/// Who may use a registry that wants a login.
+pub const REGISTRY_USER: &str = "tester";
+/// The password of [`REGISTRY_USER`].
+pub const REGISTRY_PASSWORD: &str = "secret";
 
 /// How a registry is set up; the default is plain HTTP without a login.
 #[derive(Debug, Clone, Default)]
@@ -88,12 +94,21 @@ pub struct Registry {
     child: Child,
     port: u16,
     dir: TempDir,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Registry {
-    /// Starts a plain one on a free port and returns when it listens.
+    /// Starts a plain one that lets everybody in, on a free port, and returns when it listens.
     pub fn start() -> Self {
         Self::start_with(&RegistrySetup::default())
+    }
+
+    /// Starts a plain one that lets only [`REGISTRY_USER`] in.
+    pub fn start_with_login() -> Self {
+        Self::start_with(&RegistrySetup {
+            login: Some((REGISTRY_USER.to_owned(), REGISTRY_PASSWORD.to_owned())),
+            ..RegistrySetup::default()
+        })
     }
 
     /// Starts one on a free port and returns when it listens.
@@ -102,7 +117,7 @@ impl Registry {
         let dir = TempDir::new();
         let port = free_port();
         let config = format!(
-            "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\n\
+            "version: 0.1\nlog:\n  level: info\n\
              storage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n\
              http:\n  addr: 127.0.0.1:{port}\n{}",
             dir.join("data").display(),
@@ -115,12 +130,30 @@ impl Registry {
             .arg(&file)
             .env_clear()
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("start docker-registry: {error}"));
         await_listening(&mut child);
-        Self { child, port, dir }
+        let requests = keep_requests(&mut child);
+        Self {
+            child,
+            port,
+            dir,
+            requests,
+        }
+    }
+
+    /// Returns the requests that it has answered so far, as `METHOD PATH STATUS`, the path with its query.
+    pub fn requests(&self) -> Vec<String> {
+        let requests = self.requests.lock();
+        requests.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget_requests(&self) {
+        let requests = self.requests.lock();
+        requests.unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Returns `127.0.0.1:PORT`, the domain part of references to it.
@@ -187,6 +220,26 @@ fn await_listening(child: &mut Child) {
         }
     }
     thread::spawn(move || lines.for_each(drop));
+}
+
+/// Reads its access log, in the format of Apache: `… "METHOD PATH HTTP/1.1" STATUS …`.
+fn keep_requests(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
+    let log = child.stdout.take().expect("standard output is piped");
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&requests);
+    thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            let mut parts = line.split('"').skip(1);
+            let (Some(asked), Some(answer)) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            let asked = asked.rsplit_once(' ').map_or(asked, |(asked, _)| asked);
+            let status = answer.split_whitespace().next().unwrap_or_default();
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push(format!("{asked} {status}"));
+        }
+    });
+    requests
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use rbuild::oci::{Address, Reference};
 
+use super::build::ProgressArg;
 use super::value::{self, PlatformArg};
 
 /// Options of `rbuild images`.
@@ -104,6 +105,32 @@ pub struct RemoveArgs {
     /// Remove an image by id even if it has several names; missing ones are no failure
     #[arg(short, long)]
     pub force: bool,
+}
+
+/// Options of `rbuild push`.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// Names of images in the store, as NAME[:TAG]; each goes to the registry that it names
+    #[arg(value_name = "NAME", value_parser = value::reference)]
+    pub names: Vec<Reference>,
+
+    /// Go on with pushes that were begun and not ended, of builds too; of all, or of these names
+    #[arg(long)]
+    pub resume: bool,
+
+    /// How to show progress
+    #[arg(
+        long,
+        value_name = "MODE",
+        env = "BUILDKIT_PROGRESS",
+        hide_env = true,
+        default_value = "auto"
+    )]
+    pub progress: ProgressArg,
+
+    /// Show nothing
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 /// Options of `rbuild save`.

@@ -1,19 +1,19 @@
 //! `rbuild build`.
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use rbuild::oci::Reference;
-use rbuild::progress::{CancelToken, channel};
-use rbuild::{BuildRequest, Engine, ErrorKind, Export, ExportSpec, Outcome};
+use rbuild::{ErrorKind, Export, ExportSpec, Outcome};
 use serde_json::{Map, Value, json};
 
 use super::images::short;
+use super::shown::{mode, shown};
 use super::{CommandError, CommandResult, call, load_into, open, print, request};
 use crate::args::{BuildArgs, CallMethod, ProgressArg, ResultArgs};
 use crate::exit::Exit;
-use crate::render::{Display, Ending, Mode, Trace, failed_steps, warnings};
+use crate::render::{Mode, failed_steps, warnings};
 use crate::signal;
 use crate::style::{Look, Role};
 
@@ -23,7 +23,7 @@ pub const FAILED: &str = "failed to solve: ";
 /// Builds, shows how, and hands out the result.
 pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
-    let mode = mode(&args.results);
+    let mode = mode(args.results.progress, args.results.quiet);
     let report = Report::take(&mut args.results);
     let notes = notes(&args);
     let asked = args.call.call();
@@ -36,7 +36,7 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     if matches!(mode, Mode::Tty | Mode::Plain) {
         io::stderr().write_all(notes.as_bytes()).ok();
     }
-    let (result, trace) = shown(mode, &engine, &request, &cancel)?;
+    let (result, trace) = shown(mode, |sink| engine.build(&request, sink, &cancel))?;
     let look = Look::of(&io::stderr());
     if mode != Mode::RawJson {
         io::stderr()
@@ -79,55 +79,19 @@ fn built(outcome: &Outcome) -> String {
 /// Says which options have no effect.
 fn notes(args: &BuildArgs) -> String {
     let mut notes = args.foreign.notes.clone();
-    let has_manifest =
-        |spec: &ExportSpec| spec.export.is_image() && !matches!(spec.export, Export::Image(_));
-    if !args.results.annotations.is_empty() && !args.results.outputs.iter().any(has_manifest) {
-        notes
-            .push("--annotation is ignored: only outputs like type=oci have a manifest".to_owned());
+    let has_manifest = |spec: &ExportSpec| match &spec.export {
+        Export::Image(image) => image.push,
+        export => export.is_image(),
+    };
+    let results = &args.results;
+    let is_annotated = results.push || results.outputs.iter().any(has_manifest);
+    if !results.annotations.is_empty() && !is_annotated {
+        let note = "--annotation is ignored: only a push and outputs like type=oci have a manifest";
+        notes.push(note.to_owned());
     }
     let label = Look::of(&io::stderr()).paint(Role::Warning, "WARNING:");
     let line = |note| format!("{label} {note}\n");
     notes.into_iter().map(line).collect()
-}
-
-type Built = Result<Outcome, rbuild::BuildError>;
-
-/// Builds while a display shows the events.
-fn shown(
-    mode: Mode,
-    engine: &Engine,
-    request: &BuildRequest,
-    cancel: &CancelToken,
-) -> Result<(Built, Trace), CommandError> {
-    let (sink, events) = channel();
-    let display = Display::start(mode, events).map_err(anyhow::Error::from)?;
-    let result = engine.build(request, &sink, cancel);
-    // The display ends when the last sender is gone.
-    drop(sink);
-    let ending = match &result {
-        Ok(_) => Ending::Finished,
-        Err(error) if error.kind() == ErrorKind::Cancelled => Ending::Stopped,
-        Err(_) => Ending::Failed,
-    };
-    Ok((result, display.finish(ending)))
-}
-
-fn mode(args: &ResultArgs) -> Mode {
-    if args.quiet {
-        return Mode::Silent;
-    }
-    let live = io::stderr().is_terminal() && !is_dumb();
-    match args.progress {
-        ProgressArg::Auto if live => Mode::Tty,
-        ProgressArg::Auto | ProgressArg::Plain => Mode::Plain,
-        ProgressArg::Tty => Mode::Tty,
-        ProgressArg::Rawjson => Mode::RawJson,
-        ProgressArg::Quiet | ProgressArg::None => Mode::Silent,
-    }
-}
-
-fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
 /// Where the identity of the result is to be told.

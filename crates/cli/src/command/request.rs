@@ -240,12 +240,23 @@ fn new_privileges(options: &[SecurityArg]) -> NewPrivileges {
     }
 }
 
-/// Adds the registry and the engine if the image is to go there, and gives annotations to all outputs.
+/// Has the image sent to registries and to the engine if that is asked for, and gives annotations to all
+/// outputs.
+///
+/// As with Docker's client, `--push` means the image outputs there are, or else one of its own.
 fn outputs(results: ResultArgs) -> Result<Vec<ExportSpec>, CommandError> {
     let mut outputs = results.outputs;
     if results.push {
-        let registry = Export::parse("type=registry").map_err(anyhow::Error::from)?;
-        outputs.push(registry);
+        let mut has_image = false;
+        for output in &mut outputs {
+            if let Export::Image(image) = &mut output.export {
+                image.push = true;
+                has_image = true;
+            }
+        }
+        if !has_image {
+            outputs.push(Export::parse("type=registry").map_err(anyhow::Error::from)?);
+        }
     }
     if results.load && !outputs.iter().any(is_load) {
         let docker = Export::parse("type=docker").map_err(anyhow::Error::from)?;

@@ -26,6 +26,7 @@ mod place;
 mod platforms;
 mod proxies;
 mod pull;
+mod push;
 mod registry_tls;
 mod reproducible;
 mod rootless;

@@ -1,0 +1,291 @@
+//! What a push does while the build still runs: it asks whether it would be let in, and sends layers as
+//! soon as they are compressed.
+//!
+//! Both are done on the side and promise nothing. A layer that did not get through is pushed again at the
+//! end, where a failure is told. A refusal ends the build early, since nothing can come of it; whatever
+//! may pass by itself (a registry that limits requests, or answers 500) does not.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rbuild_layer::{Compression, LayerId};
+use rbuild_oci::{Descriptor, Reference};
+use rbuild_progress::{CancelToken, Sink, VertexKey};
+use rbuild_registry::{InStore, PushContext};
+use rbuild_worker::Made;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{Target, homes, wanted};
+use crate::engine::Engine;
+use crate::step::announced;
+use crate::{BuildError, BuildRequest, Result};
+
+/// Layers sent at the same time while steps run.
+const SENDERS: usize = 3;
+
+/// How long a build has to take before the registry is asked whether it would take the result.
+const WORTH_ASKING: Duration = Duration::from_millis(300);
+
+/// What is pushed on the side of a build.
+pub(crate) struct Early {
+    targets: Vec<(Compression, Target)>,
+    queue: Arc<Queue>,
+}
+
+/// Layers that are ready to be sent.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(LayerId, Compression, Descriptor)>,
+    is_closed: bool,
+}
+
+impl Made for Queue {
+    fn compressed(&self, layer: &LayerId, compression: Compression, form: &Descriptor) {
+        let mut state = self.lock();
+        if !state.is_closed {
+            let ready = (*layer, compression, form.clone());
+            state.waiting.push_back(ready);
+            self.changed.notify_one();
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a layer; `None` once the queue is closed.
+    fn next(&self) -> Option<(LayerId, Compression, Descriptor)> {
+        let mut state = self.lock();
+        loop {
+            // What is left at the end is pushed with all the rest.
+            if state.is_closed {
+                return None;
+            }
+            if let Some(next) = state.waiting.pop_front() {
+                return Some(next);
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until there is a layer; false once the queue is closed.
+    fn has_some(&self) -> bool {
+        let mut state = self.lock();
+        while state.waiting.is_empty() && !state.is_closed {
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.is_closed
+    }
+
+    fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Told to the steps and to what runs beside them.
+struct Signals {
+    /// Ends the steps.
+    steps: CancelToken,
+    /// Ends what runs beside them.
+    aside: CancelToken,
+    refusal: Mutex<Option<BuildError>>,
+}
+
+impl Early {
+    /// What is pushed of a request; `None` if nothing is.
+    pub fn of(request: &BuildRequest) -> Option<Early> {
+        let targets = request.outputs.iter().filter_map(|spec| {
+            let target = Target::of(request, spec)?;
+            Some((spec.image.layer_compression(), target))
+        });
+        let targets: Vec<_> = targets.collect();
+        (!targets.is_empty()).then(|| Early {
+            targets,
+            queue: Arc::default(),
+        })
+    }
+
+    /// Who is told of compressed layers.
+    pub fn listener(&self) -> Arc<dyn Made> {
+        self.queue.clone()
+    }
+
+    /// Takes no further layer: the steps are done, and the push proper begins.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Does `work`, whose steps listen to the token that it is handed, while layers are sent.
+    ///
+    /// Errors: those of `work`; a registry's refusal, which ends it.
+    pub fn alongside<T>(
+        &self,
+        engine: &Engine,
+        (sink, cancel): (&dyn Sink, &CancelToken),
+        work: impl FnOnce(&CancelToken) -> Result<T>,
+    ) -> Result<T> {
+        let host = |e| BuildError::caused(crate::ErrorKind::Host, Opened(e));
+        let signals = Signals {
+            steps: CancelToken::try_new().map_err(host)?,
+            aside: CancelToken::try_new().map_err(host)?,
+            refusal: Mutex::default(),
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| forward(cancel, &signals));
+            scope.spawn(|| self.ask(engine, &signals));
+            scope.spawn(|| self.send_all(engine, (sink, &signals.aside)));
+            let outcome = work(&signals.steps);
+            self.close();
+            signals.aside.cancel();
+            let mut refusal = signals
+                .refusal
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            match (outcome, refusal.take()) {
+                (Err(error), Some(refusal)) if error.kind() == crate::ErrorKind::Cancelled => {
+                    Err(if cancel.is_cancelled() {
+                        error
+                    } else {
+                        refusal
+                    })
+                }
+                (outcome, _) => outcome,
+            }
+        })
+    }
+
+    /// Asks every registry whether it would take a push.
+    fn ask(&self, engine: &Engine, signals: &Signals) {
+        // Of a build that is over before there is nothing to save.
+        if signals.aside.wait(WORTH_ASKING).is_err() {
+            return;
+        }
+        for (_, target) in &self.targets {
+            for name in target.repositories() {
+                let Ok(client) = target.client(engine, name) else {
+                    return;
+                };
+                let Err(error) = client.check_push(name, &signals.aside) else {
+                    continue;
+                };
+                if !is_final(&error) {
+                    tracing::debug!(%name, %error, "a push may not be let in");
+                    continue;
+                }
+                let refusal = BuildError::push(name, error)
+                    .help("the registry was asked before the build was done, so that it is not done in vain");
+                let mut slot = signals
+                    .refusal
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                *slot = Some(refusal);
+                signals.steps.cancel();
+                return;
+            }
+        }
+    }
+
+    /// Sends layers until there are no more, as a step of its own if there are any.
+    fn send_all(&self, engine: &Engine, (sink, cancel): (&dyn Sink, &CancelToken)) {
+        if !self.queue.has_some() {
+            return;
+        }
+        let sent = announced(sink, "pushing finished layers", |key| {
+            thread::scope(|scope| {
+                for _ in 0..SENDERS {
+                    scope.spawn(|| self.send(engine, (sink, key, cancel)));
+                }
+            });
+            Ok::<_, BuildError>(())
+        });
+        debug_assert!(sent.is_ok());
+    }
+
+    fn send(&self, engine: &Engine, cx: (&dyn Sink, &VertexKey, &CancelToken)) {
+        while let Some((layer, compression, form)) = self.queue.next() {
+            let targets = self
+                .targets
+                .iter()
+                .filter(|(asked, _)| *asked == compression);
+            for (_, target) in targets {
+                for name in target.repositories() {
+                    if let Err(error) = send_one(engine, (target, name), (&layer, &form), cx) {
+                        tracing::debug!(%layer, %name, %error, "a layer was not sent ahead");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The process can open no further descriptor.
+#[derive(Debug, thiserror::Error)]
+#[error("watch for cancellation")]
+struct Opened(#[source] std::io::Error);
+
+fn send_one(
+    engine: &Engine,
+    (target, name): (&Target, &Reference),
+    (layer, form): (&LayerId, &Descriptor),
+    (sink, vertex, cancel): (&dyn Sink, &VertexKey, &CancelToken),
+) -> Result<()> {
+    let blob = wanted(engine, name, (form, Some(layer)))?;
+    let cx = PushContext {
+        store: engine.store(),
+        supply: &InStore,
+        sink,
+        vertex,
+        cancel,
+    };
+    target.client(engine, name)?.push_blob(name, &blob, &cx)?;
+    homes::note(engine.store(), name, [&form.digest].into_iter())
+}
+
+/// Whether waiting helps nothing.
+fn is_final(error: &rbuild_registry::Error) -> bool {
+    use rbuild_registry::Error as E;
+    matches!(
+        error,
+        E::PushDenied { .. }
+            | E::Denied { .. }
+            | E::Credentials { .. }
+            | E::UnknownRepository { .. }
+            | E::PlainHttp { .. }
+            | E::Tls { .. }
+            | E::Unreachable { .. }
+    )
+}
+
+/// Hands a cancellation on to all that runs, until the work is over.
+fn forward(cancel: &CancelToken, signals: &Signals) {
+    while !signals.aside.is_cancelled() && !cancel.is_cancelled() {
+        let mut fds = [
+            PollFd::new(cancel, PollFlags::IN),
+            PollFd::new(&signals.aside, PollFlags::IN),
+        ];
+        if poll(&mut fds, None).is_err_and(|errno| errno != rustix::io::Errno::INTR) {
+            break;
+        }
+    }
+    if cancel.is_cancelled() {
+        signals.steps.cancel();
+        signals.aside.cancel();
+    }
+}
