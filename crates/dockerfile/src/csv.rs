@@ -14,7 +14,7 @@ pub enum CsvError {
     #[error("EOF")]
     Empty,
     /// A quote stands inside an unquoted field.
-    #[error("parse error on line 1, column {column}: bare \" in non-quoted field")]
+    #[error("parse error on line 1, column {column}: bare \" in non-quoted-field")]
     BareQuote {
         /// The byte, 1-based.
         column: usize,
@@ -99,6 +99,8 @@ mod tests {
     #[test]
     fn stray_quotes_are_errors() {
         assert_eq!(fields("a\"b"), Err(CsvError::BareQuote { column: 2 }));
+        let bare = CsvError::BareQuote { column: 2 }.to_string();
+        assert!(bare.ends_with("bare \" in non-quoted-field"));
         assert!(matches!(fields("\"a"), Err(CsvError::Quote { .. })));
         assert!(matches!(fields("\"a\"b"), Err(CsvError::Quote { .. })));
         assert_eq!(fields(""), Err(CsvError::Empty));

@@ -13,7 +13,7 @@ pub fn reason(
 ) -> Option<&'static str> {
     match subject {
         Subject::Parse => parse(want, got),
-        Subject::Word => None,
+        Subject::Word => word(question, want, got),
         Subject::Ignore => {
             let text = question["ignore"].as_str().unwrap_or_default();
             broken(want, got).or_else(|| quirk(text))
@@ -41,6 +41,15 @@ fn parse(want: &Value, got: &Value) -> Option<&'static str> {
         return Some("of several names equally near, BuildKit suggests a random one");
     }
     None
+}
+
+/// In `${a//b/c}` BuildKit hands `c` to Go as a template for groups that the pattern does not have.
+fn word(question: &Value, want: &Value, got: &Value) -> Option<&'static str> {
+    let text = question["word"].as_str()?;
+    let (_, behind) = text.split_once("//")?;
+    let both = want.get("result").is_some() && got.get("result").is_some();
+    (both && behind.contains('$'))
+        .then_some("in a replacement of all matches BuildKit loses `$name` that stays unexpanded")
 }
 
 /// Whether all lines that differ have flags, and more in them than ASCII.
@@ -109,7 +118,7 @@ fn quirk(text: &str) -> Option<&'static str> {
     if pairs().any(|two| two[0] == '\\' && plain(two[1])) {
         return Some("in BuildKit an escaped letter is one of a regular expression (`\\d`, `\\a`)");
     }
-    if text.contains("\n\u{feff}") || text.contains("/\u{feff}") || text.contains("!\u{feff}") {
+    if text.chars().skip(1).any(|ch| ch == '\u{feff}') {
         return Some("BuildKit drops a byte order mark in front of any pattern with wildcards");
     }
     // A mark that begins a class is meant; any other is an anchor there.
