@@ -13,7 +13,7 @@ use rbuild_oci::{
 use rbuild_progress::Meter;
 
 use crate::context::Context;
-use crate::spec::{AnnotationPlace, Family, ImageOptions};
+use crate::spec::{AnnotationPlace, Family, ImageOptions, NonDistributable};
 use crate::{Error, Result};
 
 /// Annotation key of the time an image was made.
@@ -267,7 +267,7 @@ fn layers_of(
                     found,
                 });
             }
-            Ok(as_listed(&descriptor, options.media_types))
+            Ok(as_listed(&descriptor, options))
         })
         .collect()
 }
@@ -294,9 +294,15 @@ fn layer_blob(
 }
 
 /// Returns a layer's descriptor with the media type of the family and nothing that is not its own.
-fn as_listed(layer: &Descriptor, family: Family) -> Descriptor {
+fn as_listed(layer: &Descriptor, options: &ImageOptions) -> Descriptor {
     let compression = MediaType::of(&layer.media_type).compression();
-    let media_type = match (compression, family) {
+    let is_marked = options.nondistributable == NonDistributable::Kept
+        && MediaType::is_nondistributable(&layer.media_type);
+    let media_type = match (compression, options.media_types) {
+        (Some(compression), Family::Oci) if is_marked => compression.oci_nondistributable_layer(),
+        (Some(compression), Family::Docker) if is_marked => {
+            compression.docker_nondistributable_layer()
+        }
         (Some(compression), Family::Oci) => compression.oci_layer(),
         (Some(compression), Family::Docker) => compression.docker_layer(),
         (None, _) => &layer.media_type,
@@ -435,8 +441,23 @@ mod tests {
         let mut layer = Descriptor::new(media_type::DOCKER_LAYER_GZIP, digest.clone(), 1);
         layer.annotations.insert("k".into(), "v".into());
         let oci = Descriptor::new(media_type::OCI_LAYER_GZIP, digest.clone(), 1);
-        assert_eq!(as_listed(&layer, Family::Oci), oci);
+        let of = |media_types, nondistributable| ImageOptions {
+            media_types,
+            nondistributable,
+            ..ImageOptions::default()
+        };
+        let plain = |family| of(family, NonDistributable::Plain);
+        assert_eq!(as_listed(&layer, &plain(Family::Oci)), oci);
         let docker = Descriptor::new(media_type::DOCKER_LAYER_GZIP, digest, 1);
-        assert_eq!(as_listed(&oci, Family::Docker), docker);
+        assert_eq!(as_listed(&oci, &plain(Family::Docker)), docker);
+        let foreign = Format::Gzip.docker_nondistributable_layer();
+        let marked = Descriptor::new(foreign, oci.digest.clone(), 1);
+        assert_eq!(as_listed(&marked, &plain(Family::Oci)), oci);
+        let kept = of(Family::Oci, NonDistributable::Kept);
+        let listed = as_listed(&marked, &kept).media_type;
+        assert_eq!(listed, Format::Gzip.oci_nondistributable_layer());
+        assert_eq!(as_listed(&layer, &kept), oci);
+        let kept = of(Family::Docker, NonDistributable::Kept);
+        assert_eq!(as_listed(&marked, &kept), marked);
     }
 }

@@ -40,5 +40,5 @@ pub use kept::{KeptImage, KeptIndex, assemble_kept};
 pub use place::check_file_place;
 pub use spec::{
     Annotation, AnnotationPlace, Dangling, Dest, Export, ExportSpec, Family, ImageOptions,
-    ImageOutput, Keep, Stale,
+    ImageOutput, Keep, NonDistributable, Stale,
 };

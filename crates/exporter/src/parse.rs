@@ -8,7 +8,7 @@ use rbuild_oci::{Platform, Reference};
 
 use crate::spec::{
     Annotation, AnnotationPlace, Dangling, Dest, Export, ExportSpec, Family, ImageOptions,
-    ImageOutput, Keep, Stale,
+    ImageOutput, Keep, NonDistributable, Stale,
 };
 use crate::{Error, Result};
 
@@ -170,6 +170,10 @@ fn image_options(attrs: &mut Attrs) -> Result<ImageOptions> {
         compression: compression(attrs.take("compression").as_deref(), level)?,
         rewrite_timestamp: attrs.flag("rewrite-timestamp")?.unwrap_or(false),
         force_compression: attrs.flag("force-compression")?.unwrap_or(false),
+        nondistributable: match attrs.flag("prefer-nondist-layers")? {
+            Some(true) => NonDistributable::Kept,
+            _ => NonDistributable::Plain,
+        },
         media_types,
         annotations: attrs.annotations()?,
     })
@@ -219,7 +223,7 @@ fn compression(kind: Option<&str>, level: Option<u32>) -> Result<Option<Compress
         })),
         Some("uncompressed" | "none") => Ok(Some(Compression::None)),
         Some(other) => Err(Error::output(format!(
-            "unsupported layer compression type: {other}"
+            "unsupported layer compression type: {other} (there is gzip, zstd, uncompressed)"
         ))),
     }
 }

@@ -135,10 +135,22 @@ pub struct ImageOptions {
     /// Whether files of new layers get no later time than the build's epoch. The caller makes such
     /// layers; nothing is rewritten here.
     pub rewrite_timestamp: bool,
+    /// What becomes of layers that may not be distributed.
+    pub nondistributable: NonDistributable,
     /// Which family of media types.
     pub media_types: Family,
     /// Annotations by place.
     pub annotations: Vec<Annotation>,
+}
+
+/// What becomes of layers that may not be distributed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NonDistributable {
+    /// They are layers like others.
+    #[default]
+    Plain,
+    /// `prefer-nondist-layers`: their media type says so still.
+    Kept,
 }
 
 /// A family of media types.

@@ -78,6 +78,25 @@ impl Compression {
         }
     }
 
+    /// The OCI media type of such a layer that may not be distributed.
+    pub fn oci_nondistributable_layer(self) -> &'static str {
+        match self {
+            Self::None => "application/vnd.oci.image.layer.nondistributable.v1.tar",
+            Self::Gzip => "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+        }
+    }
+
+    /// The Docker media type of such a layer that may not be distributed; there is none for zstd, where
+    /// OCI's is given.
+    pub fn docker_nondistributable_layer(self) -> &'static str {
+        match self {
+            Self::None => "application/vnd.docker.image.rootfs.foreign.diff.tar",
+            Self::Gzip => "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+            Self::Zstd => self.oci_nondistributable_layer(),
+        }
+    }
+
     /// The Docker media type of a layer compressed like this.
     pub fn docker_layer(self) -> &'static str {
         match self {
@@ -124,6 +143,14 @@ impl MediaType {
                 None => Self::Other,
             },
         }
+    }
+
+    /// Whether a media type is that of a layer which may not be distributed.
+    pub fn is_nondistributable(text: &str) -> bool {
+        let bare = text.split(';').next().unwrap_or_default().trim();
+        FOREIGN
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case(bare))
     }
 
     /// Whether it is an index or manifest list.
@@ -177,6 +204,16 @@ mod tests {
 
     #[test]
     fn foreign_layers_are_layers_and_schema_one_is_nothing() {
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            for name in [
+                compression.oci_nondistributable_layer(),
+                compression.docker_nondistributable_layer(),
+            ] {
+                assert_eq!(MediaType::of(name).compression(), Some(compression));
+                assert!(MediaType::is_nondistributable(name));
+            }
+            assert!(!MediaType::is_nondistributable(compression.oci_layer()));
+        }
         let foreign = MediaType::of("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
         assert_eq!(foreign.compression(), Some(Compression::Gzip));
         assert_eq!(MediaType::of(DOCKER_MANIFEST_V1_SIGNED), MediaType::Other);

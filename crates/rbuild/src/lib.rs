@@ -35,6 +35,7 @@ mod nursery;
 mod opened;
 mod oracle;
 mod outcome;
+mod output_note;
 mod pipeline;
 mod places;
 mod push;
@@ -75,6 +76,7 @@ pub use nursery::nursery_main;
 pub use opened::ImageFile;
 pub use oracle::parse_json;
 pub use outcome::{Outcome, StepCount};
+pub use output_note::idle_attributes;
 pub use push::PushedImage;
 pub use rbuild_dockerfile::{LineRange, Position, SourceFile, Span};
 pub use rbuild_exporter::{

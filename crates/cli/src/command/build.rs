@@ -79,6 +79,9 @@ fn built(outcome: &Outcome) -> String {
 /// Says which options have no effect.
 fn notes(args: &BuildArgs) -> String {
     let mut notes = args.foreign.notes.clone();
+    for output in &args.results.outputs {
+        notes.extend(rbuild::idle_attributes(output));
+    }
     let has_manifest = |spec: &ExportSpec| match &spec.export {
         Export::Image(image) => image.push,
         export => export.is_image(),

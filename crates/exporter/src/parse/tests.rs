@@ -106,7 +106,7 @@ fn mistakes_are_told_in_the_known_words() {
     refuse("type=oci,tar=false", "dest is required for oci exporter");
     refuse(
         "type=oci,compression=lzma",
-        "unsupported layer compression type: lzma",
+        "unsupported layer compression type: lzma (there is gzip, zstd, uncompressed)",
     );
     refuse(
         "type=oci,compression-level=x",

@@ -19,6 +19,7 @@ mod leftovers;
 mod load_docker;
 mod load_podman;
 mod login;
+mod media;
 mod mounts;
 mod names;
 mod output;
