@@ -11,6 +11,7 @@ mod annotation;
 mod build;
 mod call;
 mod csv;
+mod duration;
 mod foreign;
 mod images;
 mod registry;
@@ -26,8 +27,9 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use annotation::Annotations;
-pub use build::{BuildArgs, ProgressArg, PullArg, ResultArgs};
+pub use build::{BuildArgs, NetworkArgs, ProgressArg, PullArg, ResultArgs};
 pub use call::{Call, CallArgs, Format as CallFormat, Method as CallMethod, Status as CallStatus};
+pub use duration::duration;
 pub use foreign::ForeignArgs;
 pub use images::{
     EngineArg, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs,

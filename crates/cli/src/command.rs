@@ -29,12 +29,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rbuild::oci::{Address, Platform};
-use rbuild::{BuildError, Dest, Engine, EngineConfig, ErrorKind, ImageFile, Report};
+use rbuild::{BuildError, Dest, Engine, EngineConfig, ErrorKind, ImageFile, Reach, Report};
 
-use crate::args::{Cli, Command, PlatformArg};
+use crate::args::{Cli, Command, NetworkArgs, PlatformArg, duration};
 use crate::exit::Exit;
 use crate::failure::failure;
 use crate::style::Look;
+
+/// The variable with how long a tag is believed.
+const TAG_AGE: &str = "RBUILD_TAG_AGE";
 
 /// Carries out what was asked for, and says so if that failed.
 pub fn run(cli: Cli) -> Exit {
@@ -114,8 +117,19 @@ pub type CommandResult = Result<Exit, CommandError>;
 
 /// Opens the engine over the store that the user means.
 fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
+    open_with(root, NetworkArgs::default())
+}
+
+/// As [`open`], with what the command line says of the network.
+fn open_with(root: Option<&Path>, network: NetworkArgs) -> Result<Engine, CommandError> {
     let mut config = EngineConfig::new(root_dir(root)?);
     of_environment(&mut config)?;
+    if network.offline {
+        config.reach = Reach::Offline;
+    }
+    if let Some(age) = network.tag_age {
+        config.tag_age = age;
+    }
     Ok(Engine::open(config)?)
 }
 
@@ -124,6 +138,11 @@ fn of_environment(config: &mut EngineConfig) -> Result<(), CommandError> {
     config.credentials = credentials::places();
     config.helper_limit = credentials::helper_limit()?;
     config.proxy = proxy::of_network();
+    let age = std::env::var(TAG_AGE).ok().filter(|age| !age.is_empty());
+    if let Some(age) = age {
+        config.tag_age =
+            duration(&age).map_err(|e| CommandError::Usage(format!("{TAG_AGE}: {e}")))?;
+    }
     config.host_files = hosts::host_files();
     config.insecure_registries = hosts::insecure_registries();
     config.container_engines = engines::container_engines();

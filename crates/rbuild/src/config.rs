@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rbuild_registry::{CredentialPlace, HostFiles, ProxyConfig};
-use rbuild_source::{GitConfig, RemoteLimits};
+use rbuild_registry::{CredentialPlace, HostFiles, ProxyConfig, Reach};
+use rbuild_source::{GitConfig, RemoteLimits, TagMemory};
 
 use crate::ContainerEngines;
 
@@ -25,6 +25,11 @@ pub struct EngineConfig {
     pub insecure_registries: Vec<String>,
     /// Where the machine keeps its settings for registries.
     pub host_files: HostFiles,
+    /// Whether other machines may be asked. If not, what is in the store answers, however old; steps have
+    /// their own network all the same.
+    pub reach: Reach,
+    /// How long what a registry said of a tag is believed.
+    pub tag_age: Duration,
     /// What is taken from the network at most.
     pub limits: RemoteLimits,
     /// How `git` is started.
@@ -45,6 +50,8 @@ impl EngineConfig {
             helper: None,
             insecure_registries: Vec::new(),
             host_files: HostFiles::default(),
+            reach: Reach::Network,
+            tag_age: TagMemory::default().age,
             limits: RemoteLimits::default(),
             git: GitConfig::default(),
             proxy: ProxyConfig::default(),

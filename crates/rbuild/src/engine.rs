@@ -10,7 +10,7 @@ use rbuild_progress::{CancelToken, Sink};
 use rbuild_registry::{Client, ClientConfig, CredentialError, CredentialFiles, HostConfig, Scheme};
 use rbuild_sandbox::NurseryMode;
 use rbuild_source::{
-    GitSource, HttpSource, LazyClient, RegistryFetch, RegistryImages, RemoteLimits,
+    GitSource, HttpSource, LazyClient, RegistryFetch, RegistryImages, RemoteLimits, TagMemory,
 };
 use rbuild_store::Store;
 
@@ -70,7 +70,12 @@ impl Engine {
         let store = Arc::new(Store::open(&config.root)?);
         let nursery = LazyNursery::new(config.helper.clone());
         let limits = config.limits;
-        let git = (config.git.clone(), config.proxy.clone());
+        let reach = config.reach;
+        let memory = TagMemory {
+            age: config.tag_age,
+            reach,
+        };
+        let git = (config.git.clone(), config.proxy.clone(), reach);
         let container_engines = config.container_engines.clone();
         let client = LazyClient::new(move || client_config(&config));
         let fetch = RegistryFetch::new(Arc::clone(&store), Arc::clone(&client));
@@ -79,9 +84,9 @@ impl Engine {
         let layers = LayerStore::new(Arc::clone(&store), work, Arc::new(fetch));
         // The store has removed what this process may remove; the rest it can remove from now on.
         store.sweep()?;
-        let http = HttpSource::new(Arc::clone(&store), Arc::clone(&client), limits);
+        let http = HttpSource::new(Arc::clone(&store), (Arc::clone(&client), reach), limits);
         let git = GitSource::new(Arc::clone(&store), layers.clone(), git, limits);
-        let registry = RegistryImages::new(Arc::clone(&store), Arc::clone(&client));
+        let registry = RegistryImages::new(Arc::clone(&store), Arc::clone(&client), memory);
         Ok(Engine {
             store,
             layers,
@@ -307,6 +312,7 @@ pub(crate) fn client_config(config: &EngineConfig) -> Result<ClientConfig, Crede
     let mut client = ClientConfig {
         proxy: config.proxy.clone(),
         host_files: config.host_files.clone(),
+        reach: config.reach,
         ..ClientConfig::default()
     };
     let credentials = CredentialFiles::load(&config.credentials, config.helper_limit)?;

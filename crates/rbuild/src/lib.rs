@@ -87,7 +87,7 @@ pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutlin
 pub use rbuild_graph::{NetworkMode, Ulimit};
 pub use rbuild_registry::{
     CredentialPlace, DaemonAddress, DockerFiles, HostFiles, Kept, LoginCheck, PodmanFiles,
-    ProxyConfig, Secret,
+    ProxyConfig, Reach, Secret,
 };
 pub use rbuild_source::{GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};

@@ -25,6 +25,10 @@ const REMEDIES: [(&str, &str); 5] = [
     ("cannot run ssh", "install ssh (Debian: openssh-client)"),
 ];
 
+/// What to do about something that is missing and may not be asked for.
+pub(crate) const OFFLINE: &str = "build once without --offline, which brings it into the store; an image may also come from a file: \
+                                  `rbuild load -i FILE`, `rbuild import`";
+
 /// A sentence for what git said, if there is one.
 pub(crate) fn of_git(said: &str) -> Option<&'static str> {
     let found = REMEDIES
@@ -56,6 +60,10 @@ pub(crate) fn of_registry(error: &Error) -> Option<String> {
             format!(
                 "`rbuild doctor {host}` shows the addresses, proxies and mirrors that were tried"
             )
+        }
+        Error::Offline { .. } => OFFLINE.to_owned(),
+        Error::Stalled { host, .. } => {
+            format!("`rbuild doctor {host}` shows which address, proxy and mirror were tried")
         }
         Error::RateLimited { .. } => {
             "a login often raises the limit (`rbuild login`), a mirror avoids it".to_owned()

@@ -329,6 +329,9 @@ impl From<rbuild_source::Error> for BuildError {
                 let remedy = crate::remedy::of_registry(source);
                 BuildError::caused(ErrorKind::Build, e).helps(remedy)
             }
+            rbuild_source::Error::Offline { .. } => {
+                BuildError::caused(ErrorKind::Build, e).help(crate::remedy::OFFLINE)
+            }
             rbuild_source::Error::Credentials(ref source) => {
                 let remedy = crate::remedy::of_credentials(source);
                 BuildError::caused(ErrorKind::Build, e).helps(remedy)

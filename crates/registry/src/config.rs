@@ -20,6 +20,8 @@ pub struct ClientConfig {
     pub host_files: HostFiles,
     /// Certificates to trust beside the system's, each a PEM file's bytes.
     pub extra_roots: Vec<Vec<u8>>,
+    /// Whether anything may be asked at all.
+    pub reach: Reach,
     /// Proxies.
     pub proxy: ProxyConfig,
     /// When to try again.
@@ -41,12 +43,13 @@ impl Default for ClientConfig {
             hosts: BTreeMap::new(),
             host_files: HostFiles::default(),
             extra_roots: Vec::new(),
+            reach: Reach::default(),
             proxy: ProxyConfig::default(),
             retry: RetryPolicy::default(),
             parallel: 4,
             user_agent: concat!("rbuild/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(15),
-            read_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -59,6 +62,16 @@ impl fmt::Debug for ClientConfig {
             .field("parallel", &self.parallel)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether other machines may be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Yes.
+    #[default]
+    Network,
+    /// No: not a packet is sent, and no credential looked up.
+    Offline,
 }
 
 /// Settings of one registry.
@@ -93,7 +106,7 @@ pub struct RetryPolicy {
     pub connect_attempts: u32,
     /// First pause; each further one is twice as long.
     pub first_pause: Duration,
-    /// Longest pause, also if the registry asks for a longer one.
+    /// Longest pause; a registry that asks for a longer one is given up at once.
     pub longest_pause: Duration,
 }
 
@@ -103,7 +116,7 @@ impl Default for RetryPolicy {
             attempts: 6,
             connect_attempts: 3,
             first_pause: Duration::from_millis(250),
-            longest_pause: Duration::from_secs(30),
+            longest_pause: Duration::from_secs(60),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::client::{Inner, Place};
 use crate::failure::{Subject, failure};
 use crate::hosts::Wanted;
 use crate::network::reason;
+use crate::retry::STALLS;
 use crate::{Error, Result};
 
 /// One blob on its way. Runs on the network thread; bytes leave through `pieces`, in order and not
@@ -35,6 +36,8 @@ pub(crate) struct Download {
 enum End {
     /// The server sent all that it meant to send.
     Clean,
+    /// Nothing came any more.
+    Stalled,
     /// The connection broke.
     Broken(reqwest::Error),
 }
@@ -90,7 +93,11 @@ impl Download {
             }
             // A connection that brought something makes up for those that did not.
             failures = if *position > before { 1 } else { failures + 1 };
-            if failures >= policy.attempts {
+            let limit = match end {
+                End::Stalled => policy.attempts.min(STALLS),
+                End::Clean | End::Broken(_) => policy.attempts,
+            };
+            if failures >= limit {
                 return Err(self.truncated(*position, end));
             }
             tracing::debug!(digest = %self.descriptor.digest, position, "resuming");
@@ -125,6 +132,7 @@ impl Download {
             let mut piece = match response.chunk().await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => return Ok(End::Clean),
+                Err(error) if error.is_timeout() => return Ok(End::Stalled),
                 Err(error) => return Ok(End::Broken(error.without_url())),
             };
             let known = skip.min(piece.len() as u64);
@@ -162,6 +170,10 @@ impl Download {
             found,
             source: match end {
                 End::Clean => None,
+                End::Stalled => {
+                    let limit = self.inner.config.read_timeout.as_secs_f32();
+                    Some(format!("it sent nothing for {limit} s").into())
+                }
                 End::Broken(source) => Some(reason(source)),
             },
         }

@@ -1,6 +1,7 @@
 //! What can go wrong between us and a registry.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rbuild_oci::{Digest, Platform};
 use rbuild_progress::Cancelled;
@@ -14,6 +15,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Asking is forbidden.
+    #[error("it is not here, and {host} may not be asked: offline")]
+    Offline {
+        /// Host and port.
+        host: String,
+    },
     /// No connection: refused, name unknown, timed out.
     #[error("cannot reach {host}")]
     Unreachable {
@@ -21,6 +28,14 @@ pub enum Error {
         host: String,
         /// What the network said.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A connection stands, and nothing comes.
+    #[error("{host} sent nothing for {} s", .limit.as_secs_f32())]
+    Stalled {
+        /// Host and port.
+        host: String,
+        /// How long it was waited for.
+        limit: Duration,
     },
     /// The TLS handshake failed: unknown authority, wrong name, or no TLS spoken at all.
     #[error("no trusted TLS connection to {host}")]
@@ -149,10 +164,12 @@ pub enum Error {
         message: String,
     },
     /// The registry limits how much we may ask, and patience ran out.
-    #[error("the registry {host} limits requests{}", said(.message))]
+    #[error("the registry {host} limits requests{}{}", until(.asked), said(.message))]
     RateLimited {
         /// Host and port.
         host: String,
+        /// How long it asks to wait.
+        asked: Option<Duration>,
         /// The registry's words.
         message: String,
     },
@@ -345,6 +362,14 @@ fn said(message: &str) -> String {
     match message {
         "" => String::new(),
         message => format!(" (the registry says: {message})"),
+    }
+}
+
+fn until(asked: &Option<Duration>) -> String {
+    match asked.map(|asked| asked.as_secs()) {
+        None => String::new(),
+        Some(secs) if secs < 120 => format!(" for {secs} s more"),
+        Some(secs) => format!(" for {} min more", secs.div_ceil(60)),
     }
 }
 

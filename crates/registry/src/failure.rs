@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::Error;
 use crate::body::read_limited;
 use crate::endpoint::authority;
+use crate::retry::retry_after;
 
 /// Most of an error body that is read, in bytes.
 const BODY_LIMIT: u64 = 64 * 1024;
@@ -72,7 +73,15 @@ pub(crate) async fn failure(mut response: Response, subject: Subject<'_>) -> Err
         .unwrap_or_default();
     let (codes, message) = words(&bytes);
     let host = authority(response.url());
-    classify(response.status(), subject, host, &codes, message)
+    let error = classify(response.status(), subject, host, &codes, message);
+    match error {
+        Error::RateLimited { host, message, .. } => Error::RateLimited {
+            host,
+            asked: retry_after(response.headers()),
+            message,
+        },
+        other => other,
+    }
 }
 
 /// What the answer's body says, in one line.
@@ -104,7 +113,11 @@ fn classify(
             digest: digest.clone(),
             message,
         },
-        (429, _) => Error::RateLimited { host, message },
+        (429, _) => Error::RateLimited {
+            host,
+            asked: None,
+            message,
+        },
         (status @ 400..=499, Subject::Upload(_, digest)) => Error::Refused {
             name,
             what: format!("blob {digest}"),

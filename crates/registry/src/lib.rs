@@ -46,7 +46,7 @@ mod transport;
 mod web;
 
 pub use client::Client;
-pub use config::{ClientConfig, HostConfig, RetryPolicy, Scheme};
+pub use config::{ClientConfig, HostConfig, Reach, RetryPolicy, Scheme};
 pub use credential::{Anonymous, Credential, CredentialError, CredentialSource};
 pub use credential_files::{CredentialFiles, CredentialPlace};
 pub use credential_store::{CredentialStore, Kept};

@@ -142,7 +142,11 @@ async fn refused(endpoint: &Endpoint, response: Response) -> Error {
             host,
             reason: "it has no registry API under /v2/".to_owned(),
         },
-        StatusCode::TOO_MANY_REQUESTS => Error::RateLimited { host, message },
+        StatusCode::TOO_MANY_REQUESTS => Error::RateLimited {
+            host,
+            asked: None,
+            message,
+        },
         status => Error::Status {
             host,
             status: status.as_u16(),

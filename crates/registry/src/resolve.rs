@@ -16,6 +16,7 @@ use crate::document;
 use crate::failure::{Subject, failure};
 use crate::hosts::Wanted;
 use crate::network::reason;
+use crate::retry::STALLS;
 use crate::{Error, Result};
 
 /// Largest manifest or index that is read, in bytes. Registries refuse larger ones as well.
@@ -263,8 +264,12 @@ impl Inner {
                 }
                 Err(BodyError::Broken(source)) => {
                     failures += 1;
+                    let host = place.endpoint.host.clone();
+                    if source.is_timeout() && failures >= STALLS {
+                        let limit = self.config.read_timeout;
+                        return Err(Error::Stalled { host, limit });
+                    }
                     if failures >= self.config.retry.attempts {
-                        let host = place.endpoint.host.clone();
                         return Err(Error::Unreachable {
                             host,
                             source: reason(source),

@@ -10,13 +10,13 @@ use reqwest::header::{
 };
 use reqwest::{Certificate, Identity, Method, Proxy, Response, StatusCode, Url};
 
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Reach};
 use crate::endpoint::{Endpoint, authority};
 use crate::hosts::{Tls, Verify};
 use crate::network::{inner, reason};
 use crate::outgoing::{Part, Watch};
 use crate::places::LazyRules;
-use crate::retry::{asks_for_patience, retry_after};
+use crate::retry::{STALLS, asks_for_patience, retry_after};
 use crate::{Error, Result, without_credentials};
 
 /// Redirects followed before we call it a loop.
@@ -116,9 +116,11 @@ impl Transport {
                     (policy.attempts, retry_after(response.headers()))
                 }
                 Err(Error::Unreachable { .. }) => (policy.connect_attempts, None),
+                Err(Error::Stalled { .. }) => (policy.connect_attempts.min(STALLS), None),
                 _ => return outcome,
             };
-            if failures >= limit || call.attempts == Attempts::One {
+            let is_over = failures >= limit || policy.is_too_long(asked);
+            if is_over || call.attempts == Attempts::One {
                 return outcome;
             }
             let pause = policy.pause(failures, asked);
@@ -250,6 +252,11 @@ impl Transport {
     }
 
     fn client(&self, url: &Url, direction: Direction, tls: &Tls) -> Result<reqwest::Client> {
+        if self.config.reach == Reach::Offline {
+            return Err(Error::Offline {
+                host: authority(url),
+            });
+        }
         let proxy = self.config.proxy.of_url(url);
         let key = (url.scheme().to_owned(), direction, proxy, tls.clone());
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -272,6 +279,10 @@ impl Transport {
         let mut host = authority(url);
         if let Some(proxy) = self.config.proxy.of_url(url) {
             host = format!("{host} through the proxy {}", without_credentials(&proxy));
+        }
+        if error.is_timeout() && !error.is_connect() {
+            let limit = self.config.read_timeout;
+            return Error::Stalled { host, limit };
         }
         let is_tls = mentions_tls(&error);
         let source = reason(error);

@@ -132,10 +132,10 @@ impl Client {
                 Ok(response) if asks_for_patience(response.status()) => {
                     retry_after(response.headers())
                 }
-                Err(Error::Unreachable { .. }) => None,
+                Err(Error::Unreachable { .. } | Error::Stalled { .. }) => None,
                 _ => return outcome.map(|response| WebAnswer { response }),
             };
-            if failures >= ATTEMPTS.min(policy.attempts) {
+            if failures >= ATTEMPTS.min(policy.attempts) || policy.is_too_long(asked) {
                 return outcome.map(|response| WebAnswer { response });
             }
             tokio::time::sleep(policy.pause(failures, asked)).await;

@@ -29,6 +29,12 @@ pub enum Error {
     /// The files with registry credentials cannot be used.
     #[error("read registry credentials")]
     Credentials(#[source] rbuild_registry::CredentialError),
+    /// Something is not in the store, and the network may not be used.
+    #[error("{what} is not in the store, and nothing may be asked for it: offline")]
+    Offline {
+        /// What it is, without credentials.
+        what: String,
+    },
     /// The context directory itself cannot be opened.
     #[error("open the build context {}", path.display())]
     Context {

@@ -7,6 +7,7 @@
 mod checkout;
 mod command;
 mod guard;
+mod memory;
 mod network;
 mod refs;
 mod tree;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use rbuild_graph::{GitOp, GitTimes};
 use rbuild_layer::{LayerId, LayerStore};
 use rbuild_oci::Digest;
-use rbuild_registry::{ProxyConfig, without_credentials};
+use rbuild_registry::{ProxyConfig, Reach, without_credentials};
 use rbuild_store::{Store, Table};
 
 use self::command::Git;
@@ -55,6 +56,7 @@ pub struct GitSource {
     layers: LayerStore,
     config: GitConfig,
     proxy: ProxyConfig,
+    reach: Reach,
     limits: RemoteLimits,
 }
 
@@ -79,7 +81,7 @@ impl GitSource {
     pub fn new(
         store: Arc<Store>,
         layers: LayerStore,
-        (config, proxy): (GitConfig, ProxyConfig),
+        (config, proxy, reach): (GitConfig, ProxyConfig, Reach),
         limits: RemoteLimits,
     ) -> GitSource {
         GitSource {
@@ -87,6 +89,7 @@ impl GitSource {
             layers,
             config,
             proxy,
+            reach,
             limits,
         }
     }
@@ -142,9 +145,16 @@ impl GitSource {
             refs::check_sum(op.checksum.as_deref(), &resolved)?;
             return Ok(resolved);
         }
+        let name = memory::name(op);
+        if self.reach == Reach::Offline {
+            let resolved = memory::recall(&self.store, &name)?.ok_or_else(|| offline(op))?;
+            refs::check_sum(op.checksum.as_deref(), &resolved)?;
+            return Ok(resolved);
+        }
         let home = self.store.stage_dir()?;
         let git = self.git(home.path(), op, cx)?;
         let resolved = refs::ask(&git, op)?;
+        memory::keep(&self.store, &name, &resolved)?;
         refs::check_sum(op.checksum.as_deref(), &resolved)?;
         Ok(resolved)
     }
@@ -155,6 +165,9 @@ impl GitSource {
     }
 
     fn fetch(&self, op: &GitOp, resolved: &Resolved, cx: &RemoteContext<'_>) -> Result<Known> {
+        if self.reach == Reach::Offline {
+            return Err(offline(op));
+        }
         let staged = self.store.stage_dir()?;
         let git = self.git(staged.path(), op, cx)?;
         let work = staged.path().join("tree");
@@ -187,6 +200,17 @@ fn key_text(op: &GitOp, commit: &str) -> String {
         text.push_str(&format!("remote {:?} {:?}\n", op.remote, op.reference));
     }
     text
+}
+
+fn offline(op: &GitOp) -> Error {
+    let remote = without_credentials(&op.remote);
+    let reference = &op.reference;
+    Error::Offline {
+        what: match reference.is_empty() {
+            true => remote,
+            false => format!("{remote}#{reference}"),
+        },
+    }
 }
 
 /// An error that names the repository.

@@ -14,7 +14,7 @@ use rbuild_graph::HttpOp;
 use rbuild_layer::ContentDigest;
 use rbuild_oci::Digest;
 use rbuild_progress::{CancelToken, Meter, Sink, VertexKey};
-use rbuild_registry::{ReadError, Secret, WebAnswer, WebRequest, without_credentials};
+use rbuild_registry::{Reach, ReadError, Secret, WebAnswer, WebRequest, without_credentials};
 use rbuild_store::{Lease, Object, Store, Table};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,7 @@ pub struct RemoteContext<'a> {
 pub struct HttpSource {
     store: Arc<Store>,
     client: Arc<LazyClient>,
+    reach: Reach,
     limits: RemoteLimits,
 }
 
@@ -100,11 +101,16 @@ struct Found {
 }
 
 impl HttpSource {
-    /// Files go to `store`.
-    pub fn new(store: Arc<Store>, client: Arc<LazyClient>, limits: RemoteLimits) -> HttpSource {
+    /// Files go to `store`. What is offline answers with what was fetched before, however old.
+    pub fn new(
+        store: Arc<Store>,
+        (client, reach): (Arc<LazyClient>, Reach),
+        limits: RemoteLimits,
+    ) -> HttpSource {
         HttpSource {
             store,
             client,
+            reach,
             limits,
         }
     }
@@ -149,6 +155,10 @@ impl HttpSource {
         }
         // What does not have the checksum is of no use, however current.
         let memo = memo.filter(|_| op.checksum.is_none());
+        if self.reach == Reach::Offline {
+            let what = without_credentials(url);
+            return memo.map(|memo| memo.found()).ok_or(Error::Offline { what });
+        }
         let request = WebRequest {
             url: url.clone(),
             known_tag: memo.as_ref().and_then(|memo| memo.tag.clone()),

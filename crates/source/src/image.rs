@@ -11,14 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rbuild_layer::{Fetch, LayerId, LayerStore, PulledLayer};
 use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Manifest, Platform, Reference};
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey};
-use rbuild_registry::{Client, ClientConfig, CredentialError, FetchContext};
+use rbuild_registry::{Client, ClientConfig, CredentialError, FetchContext, Reach};
 use rbuild_store::{Store, Table};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
-
-/// How long the registry's word on a tag is believed.
-const BELIEVED: Duration = Duration::from_secs(3600);
 
 /// Largest manifest and config that are read back.
 const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
@@ -26,7 +23,7 @@ const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 /// Whether what was remembered of a tag is good enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// For an hour after it was asked for.
+    /// For as long as the registry's word is believed.
     Remembered,
     /// No: ask the registry.
     Ask,
@@ -57,10 +54,30 @@ struct Memo {
     asked_at: u64,
 }
 
+/// How long what a registry said of a tag is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TagMemory {
+    /// How long it is believed without asking again.
+    pub age: Duration,
+    /// Whether the registry may be asked; if not, any age is good enough.
+    pub reach: Reach,
+}
+
+impl Default for TagMemory {
+    /// An hour.
+    fn default() -> Self {
+        TagMemory {
+            age: Duration::from_secs(3600),
+            reach: Reach::Network,
+        }
+    }
+}
+
 /// Finds images in registries.
 pub struct RegistryImages {
     store: Arc<Store>,
     client: Arc<LazyClient>,
+    memory: TagMemory,
 }
 
 /// The registry client: nothing of it exists before the first request.
@@ -92,8 +109,12 @@ impl LazyClient {
 
 impl RegistryImages {
     /// Images are remembered in `store`.
-    pub fn new(store: Arc<Store>, client: Arc<LazyClient>) -> RegistryImages {
-        RegistryImages { store, client }
+    pub fn new(store: Arc<Store>, client: Arc<LazyClient>, memory: TagMemory) -> RegistryImages {
+        RegistryImages {
+            store,
+            client,
+            memory,
+        }
     }
 
     /// Finds the image that `reference` names for `platform`, and registers its layers.
@@ -129,8 +150,11 @@ impl RegistryImages {
             return Ok(None);
         };
         let pinned = reference.digest().is_some();
-        let young = now().saturating_sub(memo.asked_at) < BELIEVED.as_secs();
-        let usable = pinned || (freshness == Freshness::Remembered && young);
+        let offline = self.memory.reach == Reach::Offline;
+        // A clock that was put back makes nothing young.
+        let age = now().checked_sub(memo.asked_at);
+        let young = age.is_some_and(|age| age < self.memory.age.as_secs());
+        let usable = pinned || offline || (freshness == Freshness::Remembered && young);
         let here = self.store.has_blob(&memo.manifest) && self.store.has_blob(&memo.config);
         Ok((usable && here).then_some(memo))
     }
@@ -148,6 +172,11 @@ impl RegistryImages {
                 source: Box::new(other),
             },
         };
+        if self.memory.reach == Reach::Offline {
+            return Err(Error::Offline {
+                what: reference.to_string(),
+            });
+        }
         let client = self.client.get().map_err(Error::Credentials)?;
         let found = client
             .manifest_for(reference, platform, cancel)

@@ -20,7 +20,7 @@ pub use content::{content_of, read_ahead, tree_content};
 pub use error::Error;
 pub use git::{GitConfig, GitSource, GitTree};
 pub use http::{HttpSource, RemoteContext, RemoteFile, RemoteLimits, WebFile};
-pub use image::{FoundImage, Freshness, LazyClient, RegistryFetch, RegistryImages};
+pub use image::{FoundImage, Freshness, LazyClient, RegistryFetch, RegistryImages, TagMemory};
 pub use keyring::{AgentSocket, Keyring};
 pub use local::{Ignore, LocalContext};
 pub use select::{Item, Role, Root, Selection, select, select_path};

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
 use rbuild::oci::Reference;
@@ -9,6 +10,7 @@ use rbuild::{ExportSpec, NetworkMode, ResolveOrder, Ulimit};
 
 use super::annotation::{Annotations, annotations};
 use super::call::CallArgs;
+use super::duration::duration;
 use super::foreign::ForeignArgs;
 use super::secret::{SecretArg, secret};
 use super::size::size;
@@ -120,6 +122,10 @@ pub struct BuildArgs {
 
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub network: NetworkArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub results: ResultArgs,
 
     #[command(flatten)]
@@ -133,6 +139,19 @@ pub struct BuildArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub foreign: ForeignArgs,
+}
+
+/// What of the network is used.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Cache")]
+pub struct NetworkArgs {
+    /// Ask no registry, server or repository: what is in the store answers, however old
+    #[arg(long, conflicts_with = "pull")]
+    pub offline: bool,
+
+    /// How long to believe what a registry said of a tag, such as 30m, 1h, 7d [default: 1h]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub tag_age: Option<Duration>,
 }
 
 /// What becomes of the result, and how the build is shown.

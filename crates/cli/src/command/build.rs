@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::images::short;
 use super::shown::{mode, shown};
-use super::{CommandError, CommandResult, call, load_into, open, print, request};
+use super::{CommandError, CommandResult, call, load_into, open_with, print, request};
 use crate::args::{BuildArgs, CallMethod, ProgressArg, ResultArgs};
 use crate::exit::Exit;
 use crate::render::{Mode, failed_steps, warnings};
@@ -27,12 +27,13 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let report = Report::take(&mut args.results);
     let notes = notes(&args);
     let asked = args.call.call();
+    let network = args.network;
     let request = request::request(args)?;
     if asked.method != CallMethod::Build {
-        return call::run(asked, &request, (root, &cancel));
+        return call::run(asked, &request, (root, network), &cancel);
     }
     report.check()?;
-    let engine = open(root)?;
+    let engine = open_with(root, network)?;
     if matches!(mode, Mode::Tty | Mode::Plain) {
         io::stderr().write_all(notes.as_bytes()).ok();
     }

@@ -6,9 +6,9 @@ use std::path::Path;
 use rbuild::progress::{CancelToken, NullSink};
 use rbuild::{BuildRequest, CheckReport};
 
-use super::{CommandError, CommandResult, open, print};
+use super::{CommandError, CommandResult, open_with, print};
 use crate::answer;
-use crate::args::{Call, CallFormat, CallMethod, CallStatus};
+use crate::args::{Call, CallFormat, CallMethod, CallStatus, NetworkArgs};
 use crate::exit::Exit;
 use crate::failure::failure;
 use crate::style::Look;
@@ -17,7 +17,8 @@ use crate::style::Look;
 pub fn run(
     call: Call,
     request: &BuildRequest,
-    (root, cancel): (Option<&Path>, &CancelToken),
+    (root, network): (Option<&Path>, NetworkArgs),
+    cancel: &CancelToken,
 ) -> CommandResult {
     let is_json = call.format == CallFormat::Json;
     if call.method == CallMethod::Describe {
@@ -26,7 +27,7 @@ pub fn run(
             false => print(&answer::describe()),
         };
     }
-    let engine = open(root)?;
+    let engine = open_with(root, network)?;
     match call.method {
         CallMethod::Outline => {
             let report = engine.outline(request, &NullSink, cancel)?;

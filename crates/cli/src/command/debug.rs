@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rbuild::progress::NullSink;
 
-use super::{CommandError, CommandResult, open, print, request};
+use super::{CommandError, CommandResult, open_with, print, request};
 use crate::args::{DebugCommand, GraphArgs, ParseArgs};
 use crate::exit::Exit;
 use crate::signal;
@@ -31,8 +31,9 @@ fn parse(args: &ParseArgs) -> CommandResult {
 
 fn graph(args: GraphArgs, root: Option<&Path>) -> CommandResult {
     let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
+    let network = args.build.network;
     let request = request::request(args.build)?;
-    match open(root)?.graph_dot(&request, &NullSink, &cancel) {
+    match open_with(root, network)?.graph_dot(&request, &NullSink, &cancel) {
         Ok(dot) => print(&dot),
         Err(error) => Ok(CommandError::Engine(error).show(super::build::FAILED)),
     }

@@ -47,7 +47,7 @@ enum Trouble {
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         match error {
-            Error::Unreachable { .. } => Self::Broken {
+            Error::Unreachable { .. } | Error::Stalled { .. } => Self::Broken {
                 cause: error,
                 asked: None,
             },
@@ -297,7 +297,7 @@ impl Upload {
             tracing::debug!(digest = %self.digest(), %cause, "going on with an upload");
             tokio::time::sleep(policy.pause(progress.failures, asked.take())).await;
             match self.is_kept_or_there(place, progress).await {
-                Err(error @ Error::Unreachable { .. }) => cause = error,
+                Err(error @ (Error::Unreachable { .. } | Error::Stalled { .. })) => cause = error,
                 Err(error) => return Err(error),
                 Ok(there) => {
                     if progress.sent > before {
@@ -305,7 +305,7 @@ impl Upload {
                         progress.failures = 1;
                     } else if progress.failures > 1
                         && self.is_resumable()
-                        && matches!(cause, Error::Unreachable { .. })
+                        && matches!(cause, Error::Unreachable { .. } | Error::Stalled { .. })
                     {
                         // Whoever closes the door on large requests may do so without a word.
                         progress.way = smaller(progress, self.size()).unwrap_or(progress.way);

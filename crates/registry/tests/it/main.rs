@@ -4,6 +4,7 @@
 
 mod auth;
 mod daemon;
+mod faults;
 mod fetch;
 mod push;
 mod push_faults;

@@ -22,6 +22,7 @@ mod login;
 mod media;
 mod mounts;
 mod names;
+mod offline;
 mod output;
 mod place;
 mod platforms;

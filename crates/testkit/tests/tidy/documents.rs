@@ -130,18 +130,21 @@ fn every_diagnostic_code_is_documented() {
     report("docs/dockerfile.md", &offences);
 }
 
-/// The last cell of a row under "Corners of the language" is the name of a test.
-#[test]
-fn corners_of_the_language_name_tests_that_exist() {
-    let document = read("docs/dockerfile.md");
-    let named: Vec<&str> = document
+/// The last cell of a row under a heading is the name of a test.
+fn check_named_tests(document: &str, heading: &str) {
+    let text = read(document);
+    let named: Vec<&str> = text
         .lines()
-        .skip_while(|line| *line != "## Corners of the language")
-        .take_while(|line| *line != "## Findings")
+        .skip_while(|line| *line != heading)
+        .skip(1)
+        .take_while(|line| !line.starts_with("## "))
         .filter_map(|line| line.strip_suffix("` |")?.rsplit_once("| `"))
         .map(|(_, name)| name)
         .collect();
-    assert!(named.len() > 20, "found hardly any: has the table moved?");
+    assert!(
+        named.len() > 20,
+        "{document}: found hardly any: has the table moved?"
+    );
     let sources = sources();
     let is_there = |name: &str| {
         let head = format!("fn {name}(");
@@ -151,7 +154,17 @@ fn corners_of_the_language_name_tests_that_exist() {
     let offences: Vec<_> = missing
         .map(|name| format!("no test is called `{name}`"))
         .collect();
-    report("docs/dockerfile.md", &offences);
+    report(document, &offences);
+}
+
+#[test]
+fn corners_of_the_language_name_tests_that_exist() {
+    check_named_tests("docs/dockerfile.md", "## Corners of the language");
+}
+
+#[test]
+fn faults_of_registries_name_tests_that_exist() {
+    check_named_tests("docs/registries.md", "## Faults");
 }
 
 fn codes_in(text: &str) -> Vec<String> {
