@@ -278,19 +278,23 @@ fn layer_blob(
     cx: &Context<'_>,
 ) -> Result<Descriptor> {
     let compression = options.layer_compression();
-    let original = cx.layers.original(layer)?;
-    let came_as = original.as_ref().map(|original| original.descriptor.kind());
-    // What came as a plain tar was not compressed by anybody's choice: archives of `docker save` are so.
-    let came_plain = came_as == Some(MediaType::Layer(Format::None));
-    let is_changed = options.force_compression || came_plain;
-    let fits = came_as.and_then(|kind| kind.compression()) == Some(compression.format());
-    match original {
-        Some(original) if bytes == LayerBytes::Anywhere && (fits || !is_changed) => {
-            Ok(original.descriptor)
+    match cx.layers.original(layer)? {
+        None => Ok(cx.layers.compressed(layer, compression, cx.cancel)?),
+        Some(original) if !stays_as_it_came(&original.descriptor, options) => {
+            Ok(cx.layers.recompressed(layer, compression, cx.cancel)?)
         }
-        _ if is_changed => Ok(cx.layers.recompressed(layer, compression, cx.cancel)?),
-        _ => Ok(cx.layers.compressed(layer, compression, cx.cancel)?),
+        Some(original) if bytes == LayerBytes::Anywhere => Ok(original.descriptor),
+        Some(_) => Ok(cx.layers.fetch_original(layer, cx.cancel)?),
     }
+}
+
+/// Whether a layer that was pulled as this blob is a layer of the image just so.
+pub fn stays_as_it_came(original: &Descriptor, options: &ImageOptions) -> bool {
+    let came_as = original.kind();
+    // What came as a plain tar was not compressed by anybody's choice: archives of `docker save` are so.
+    let came_plain = came_as == MediaType::Layer(Format::None);
+    let fits = came_as.compression() == Some(options.layer_compression().format());
+    fits || !(options.force_compression || came_plain)
 }
 
 /// Returns a layer's descriptor with the media type of the family and nothing that is not its own.

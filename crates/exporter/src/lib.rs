@@ -28,7 +28,9 @@ mod spec;
 mod tar_header;
 mod walk;
 
-pub use assemble::{Assembled, AssembledImage, Document, ImageToExport, assemble, assemble_named};
+pub use assemble::{
+    Assembled, AssembledImage, Document, ImageToExport, assemble, assemble_named, stays_as_it_came,
+};
 pub use context::Context;
 pub use error::{Error, Result};
 pub use export::{EngineArchive, Exported, SavedImage, export, save};

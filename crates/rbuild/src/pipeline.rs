@@ -72,12 +72,34 @@ pub(crate) fn build(
         sink,
         cancel,
     };
-    match Early::of(request) {
+    match Early::of(request, || bases(&planned)) {
         None => built.finish(None, cancel),
         Some(early) => early.alongside(engine, (sink, cancel), |steps| {
             built.finish(Some(&early), steps)
         }),
     }
+}
+
+/// The layers of the images that the results stand on.
+fn bases(planned: &Planned) -> Vec<LayerId> {
+    let graph = &planned.plan.graph;
+    let mut layers = Vec::new();
+    for result in &planned.plan.results {
+        let mut next = result.edge;
+        while let Some(ix) = next {
+            let base = match &graph.vertex(ix).op {
+                Op::File(file) => file.base,
+                Op::Exec(exec) => exec.base,
+                Op::Image(image) => {
+                    layers.extend(planned.images.get(&image.manifest).into_iter().flatten());
+                    None
+                }
+                _ => None,
+            };
+            next = base.and_then(|base| graph.inputs(ix).get(base).copied());
+        }
+    }
+    layers
 }
 
 /// A build whose plan is made.

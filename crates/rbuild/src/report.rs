@@ -213,11 +213,21 @@ impl BuildError {
 
     /// What stopped a push, in BuildKit's words.
     pub(crate) fn push(name: &Reference, e: rbuild_registry::Error) -> BuildError {
+        let is_denied = matches!(e, rbuild_registry::Error::PushDenied { .. });
         let mut error = BuildError::from(e);
-        if error.kind() != ErrorKind::Cancelled {
-            error.report.message = format!("failed to push {name}: {}", error.report.message);
+        if error.kind() == ErrorKind::Cancelled {
+            return error;
         }
-        error
+        error.report.message = format!("failed to push {name}: {}", error.report.message);
+        match (is_denied, name.domain(), name.path().split_once('/')) {
+            (true, "docker.io", Some(("library", rest))) => error.help(format!(
+                "docker.io/library is for Docker's own images: name it REGISTRY/{rest}, or USER/{rest}"
+            )),
+            (true, domain, _) => error.help(format!(
+                "log in to {domain} with an account that may write there, as with `docker login`"
+            )),
+            _ => error,
+        }
     }
 
     pub(crate) fn no_image(what: &str) -> BuildError {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rbuild_exporter::{ImageOptions, stays_as_it_came};
 use rbuild_layer::{Compression, LayerId};
 use rbuild_oci::{Descriptor, Reference};
 use rbuild_progress::{CancelToken, Sink, VertexKey};
@@ -30,7 +31,9 @@ const WORTH_ASKING: Duration = Duration::from_millis(300);
 
 /// What is pushed on the side of a build.
 pub(crate) struct Early {
-    targets: Vec<(Compression, Target)>,
+    targets: Vec<(ImageOptions, Target)>,
+    /// Layers of the bases of the result.
+    bases: Vec<LayerId>,
     queue: Arc<Queue>,
 }
 
@@ -43,16 +46,37 @@ struct Queue {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<(LayerId, Compression, Descriptor)>,
+    waiting: VecDeque<Ready>,
     is_closed: bool,
+}
+
+/// A blob that is ready to be sent.
+struct Ready {
+    layer: LayerId,
+    blob: Descriptor,
+    /// How it was compressed for the outputs that asked for that; `None` as it was pulled.
+    compression: Option<Compression>,
+}
+
+impl Ready {
+    /// Whether an output has a layer as this blob.
+    fn is_for(&self, options: &ImageOptions) -> bool {
+        match self.compression {
+            Some(compression) => options.layer_compression() == compression,
+            None => stays_as_it_came(&self.blob, options),
+        }
+    }
 }
 
 impl Made for Queue {
     fn compressed(&self, layer: &LayerId, compression: Compression, form: &Descriptor) {
         let mut state = self.lock();
         if !state.is_closed {
-            let ready = (*layer, compression, form.clone());
-            state.waiting.push_back(ready);
+            state.waiting.push_back(Ready {
+                layer: *layer,
+                blob: form.clone(),
+                compression: Some(compression),
+            });
             self.changed.notify_one();
         }
     }
@@ -64,7 +88,7 @@ impl Queue {
     }
 
     /// Waits for a layer; `None` once the queue is closed.
-    fn next(&self) -> Option<(LayerId, Compression, Descriptor)> {
+    fn next(&self) -> Option<Ready> {
         let mut state = self.lock();
         loop {
             // What is left at the end is pushed with all the rest.
@@ -93,6 +117,11 @@ impl Queue {
         !state.is_closed
     }
 
+    fn add(&self, more: impl Iterator<Item = Ready>) {
+        self.lock().waiting.extend(more);
+        self.changed.notify_all();
+    }
+
     fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();
@@ -109,15 +138,16 @@ struct Signals {
 }
 
 impl Early {
-    /// What is pushed of a request; `None` if nothing is.
-    pub fn of(request: &BuildRequest) -> Option<Early> {
+    /// What is pushed of a request, on top of `bases`; `None` if nothing is.
+    pub fn of(request: &BuildRequest, bases: impl FnOnce() -> Vec<LayerId>) -> Option<Early> {
         let targets = request.outputs.iter().filter_map(|spec| {
             let target = Target::of(request, spec)?;
-            Some((spec.image.layer_compression(), target))
+            Some((spec.image.clone(), target))
         });
         let targets: Vec<_> = targets.collect();
         (!targets.is_empty()).then(|| Early {
             targets,
+            bases: bases(),
             queue: Arc::default(),
         })
     }
@@ -207,6 +237,7 @@ impl Early {
         if !self.queue.has_some() {
             return;
         }
+        self.queue.add(self.present_bases(engine));
         let sent = announced(sink, "pushing finished layers", |key| {
             thread::scope(|scope| {
                 for _ in 0..SENDERS {
@@ -218,16 +249,27 @@ impl Early {
         debug_assert!(sent.is_ok());
     }
 
+    /// The layers of bases whose bytes are here, since a step needed them. The others may never be needed:
+    /// at the end the registry is asked first.
+    fn present_bases(&self, engine: &Engine) -> impl Iterator<Item = Ready> {
+        self.bases.iter().filter_map(|layer| {
+            let original = engine.layers().original(layer).ok()??;
+            let is_here = engine.store().has_blob(&original.descriptor.digest);
+            is_here.then_some(Ready {
+                layer: *layer,
+                blob: original.descriptor,
+                compression: None,
+            })
+        })
+    }
+
     fn send(&self, engine: &Engine, cx: (&dyn Sink, &VertexKey, &CancelToken)) {
-        while let Some((layer, compression, form)) = self.queue.next() {
-            let targets = self
-                .targets
-                .iter()
-                .filter(|(asked, _)| *asked == compression);
-            for (_, target) in targets {
+        while let Some(ready) = self.queue.next() {
+            let targets = self.targets.iter();
+            for (_, target) in targets.filter(|(options, _)| ready.is_for(options)) {
                 for name in target.repositories() {
-                    if let Err(error) = send_one(engine, (target, name), (&layer, &form), cx) {
-                        tracing::debug!(%layer, %name, %error, "a layer was not sent ahead");
+                    if let Err(error) = send_one(engine, (target, name), &ready, cx) {
+                        tracing::debug!(layer = %ready.layer, %name, %error, "not sent ahead");
                     }
                 }
             }
@@ -243,10 +285,10 @@ struct Opened(#[source] std::io::Error);
 fn send_one(
     engine: &Engine,
     (target, name): (&Target, &Reference),
-    (layer, form): (&LayerId, &Descriptor),
+    ready: &Ready,
     (sink, vertex, cancel): (&dyn Sink, &VertexKey, &CancelToken),
 ) -> Result<()> {
-    let blob = wanted(engine, name, (form, Some(layer)))?;
+    let blob = wanted(engine, name, (&ready.blob, Some(&ready.layer)))?;
     let cx = PushContext {
         store: engine.store(),
         supply: &InStore,
@@ -255,7 +297,7 @@ fn send_one(
         cancel,
     };
     target.client(engine, name)?.push_blob(name, &blob, &cx)?;
-    homes::note(engine.store(), name, [&form.digest].into_iter())
+    homes::note(engine.store(), name, [&ready.blob.digest].into_iter())
 }
 
 /// Whether waiting helps nothing.

@@ -1,7 +1,8 @@
 //! Pushing to Debian's `docker-registry`: what is sent, what is not, and when.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rbuild_testkit::{
@@ -108,12 +109,11 @@ fn layers_are_there_while_later_steps_run() {
         return;
     }
     let registry = Registry::start();
+    // The layer's digest, from an image that is the same so far.
     let place = Place::with(
-        "FROM busybox\nCOPY first /first\nFROM scratch\nCOPY --from=0 /first /x\n",
+        "FROM busybox\nCOPY first /first\n",
         Tree::new().file("first", "content"),
     );
-    // The layer's digest, from an image that is the same so far.
-    place.write("Dockerfile", "FROM busybox\nCOPY first /first\n");
     place
         .build(&["-o", "type=oci,tar=false,dest=layout"])
         .expect_success();
@@ -126,17 +126,17 @@ fn layers_are_there_while_later_steps_run() {
     let manifest: Value = serde_json::from_str(&inspected.expect_success().stdout).expect("JSON");
     let digest = manifest["layers"][1]["digest"].as_str().expect("a layer");
 
-    // A store of its own, so that nothing is known; the RUN ends only when the layer is there.
+    // The same files, whose times are in the layer, and nothing known; the RUN ends only when the layer
+    // is there.
+    fs::remove_dir_all(place.store()).expect("remove the store");
     let blob = format!("http://{}/v2/team/app/blobs/{digest}", registry.host());
-    let early = Place::with(
-        &format!(
-            "FROM busybox\nCOPY first /first\n\
-             RUN i=0; until wget -q -O /dev/null {blob}; do i=$((i+1)); [ $i -lt 300 ] || exit 9; sleep 0.1; done\n"
-        ),
-        Tree::new().file("first", "content"),
+    let script = until_there(&blob);
+    place.write(
+        "Dockerfile",
+        &format!("FROM busybox\nCOPY first /first\nRUN {script}\n"),
     );
     let name = format!("{}/team/app:1", registry.host());
-    early
+    place
         .build(&["-t", &name, "--push"])
         .expect_success()
         .expect_text("pushing finished layers");
@@ -146,6 +146,33 @@ fn layers_are_there_while_later_steps_run() {
     let tag = at(&|r| r.starts_with("PUT /v2/team/app/manifests/1 "));
     assert!(layer.is_some() && layer < tag, "{requests:?}");
     raw(&registry, "team/app:1");
+}
+
+#[test]
+fn layers_of_a_base_that_a_step_needed_go_while_it_runs() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let (from, to) = (Registry::start(), Registry::start());
+    from.push_layout(busybox(), "team/busybox:1");
+    let base = raw(&from, "team/busybox:1");
+    let digest = base["layers"][0]["digest"].as_str().expect("a layer");
+    let blob = format!("http://{}/v2/team/app/blobs/{digest}", to.host());
+    let place = Place::new(&format!(
+        "FROM {}/team/busybox:1\nRUN true > /first\nRUN {}\n",
+        from.host(),
+        until_there(&blob),
+    ));
+    let name = format!("{}/team/app:1", to.host());
+    place.build(&["-t", &name, "--push"]).expect_success();
+    raw(&to, "team/app:1");
+}
+
+/// A script that ends well once a blob is there.
+fn until_there(blob: &str) -> String {
+    format!(
+        "i=0; until wget -q -O /dev/null {blob}; do i=$((i+1)); [ $i -lt 300 ] || exit 9; sleep 0.1; done"
+    )
 }
 
 #[test]
@@ -160,7 +187,8 @@ fn a_refused_push_ends_the_build_before_its_time() {
         .build(&["-t", &format!("{}/team/app:1", registry.host()), "--push"])
         .expect_code(1)
         .expect_text("failed to push")
-        .expect_text("push access denied");
+        .expect_text("push access denied")
+        .expect_text("with an account that may write there");
     assert!(begun.elapsed() < Duration::from_secs(50));
     place.assert_intact();
 }
@@ -236,6 +264,55 @@ fn what_was_refused_is_pushed_later_without_building() {
     inspect.args(["inspect", "--tls-verify=false", "--creds"]);
     inspect.arg(format!("{REGISTRY_USER}:{REGISTRY_PASSWORD}"));
     run(inspect.arg(format!("docker://{name}")), LIMIT).expect_success();
+}
+
+#[test]
+fn a_killed_push_leaves_no_tag_and_is_finished_later() {
+    let registry = Registry::start();
+    let place = Place::new("FROM scratch\nCOPY large /large\n");
+    fs::write(place.context().join("large"), noise(64 << 20)).expect("write the large file");
+    let name = format!("{}/team/app:1", registry.host());
+    let mut child = place
+        .build_command(&["-t", &name, "--push"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start rbuild");
+    let told = BufReader::new(child.stderr.take().expect("standard error is piped"));
+    let begun = told
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.contains("pushing sha256:"));
+    child.kill().expect("kill rbuild");
+    child.wait().expect("wait for rbuild");
+    assert!(begun);
+    let is_tagged = |requests: &[String]| requests.iter().any(|r| r.contains("/manifests/1 "));
+    assert!(
+        !is_tagged(&registry.requests()),
+        "{:?}",
+        registry.requests()
+    );
+    let finished = place.run(&["push", "--resume"]).expect_success();
+    assert!(
+        finished.stdout.starts_with(&format!("{name}@sha256:")),
+        "{}",
+        finished.stdout
+    );
+    assert!(is_tagged(&registry.requests()));
+    skopeo(&["inspect"], &format!("docker://{name}")).expect_success();
+    place.assert_intact();
+}
+
+/// Bytes that no compressor makes smaller.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let next = |_| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..length).map(next).collect()
 }
 
 #[test]
