@@ -6,7 +6,7 @@ use rbuild_frontend::{Entitlements, Known, Lowering, TargetOutline, lower};
 use crate::elsewhere::{Elsewhere, Fetching};
 use crate::places::Places;
 use crate::stand_in::made_up;
-use crate::{Result, pipeline};
+use crate::{Result, planning};
 
 /// What a target takes from outside.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ pub struct Target {
 pub(crate) fn outline(fetching: &Fetching<'_>) -> Result<OutlineReport> {
     let (source, parsed, elsewhere) = read(fetching)?;
     let places = Places::new(source.name(), source.text());
-    let mut wanted = pipeline::lower_request(fetching.request, elsewhere.as_ref())?;
+    let mut wanted = planning::lower_request(fetching.request, elsewhere.as_ref())?;
     wanted.entitlements = Entitlements {
         network_host: true,
         security_insecure: true,
@@ -89,7 +89,7 @@ pub(crate) fn targets(fetching: &Fetching<'_>) -> Result<TargetsReport> {
 }
 
 fn read(fetching: &Fetching<'_>) -> Result<(SourceFile, Parsed, Option<Elsewhere>)> {
-    let (dockerfile, elsewhere) = pipeline::definition(fetching)?;
+    let (dockerfile, elsewhere) = planning::definition(fetching)?;
     let parsed = rbuild_dockerfile::parse(&dockerfile.text);
     Places::new(&dockerfile.name, &dockerfile.text).check_parsed(&parsed)?;
     let source = SourceFile::new(dockerfile.name, dockerfile.text);

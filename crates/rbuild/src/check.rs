@@ -16,7 +16,7 @@ use crate::places::Places;
 use crate::stand_in::made_up;
 use crate::wishes::Wishes;
 use crate::workers::Agents;
-use crate::{BuildError, BuildRequest, ErrorKind, Report, Result, pipeline, warnings};
+use crate::{BuildError, BuildRequest, ErrorKind, Report, Result, planning, warnings};
 
 /// What a check found.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ pub(crate) fn check(
     cancel: &CancelToken,
 ) -> Result<CheckReport> {
     let lease = Arc::new(engine.store().lease(&[])?.0);
-    let (dockerfile, elsewhere) = pipeline::definition(&Fetching {
+    let (dockerfile, elsewhere) = planning::definition(&Fetching {
         engine,
         request,
         agents: &Agents::of(request),
@@ -98,7 +98,7 @@ fn wanted(
     dockerfile: &DockerfileText,
     elsewhere: Option<&Elsewhere>,
 ) -> Result<LowerRequest> {
-    let mut wanted = pipeline::lower_request(request, elsewhere)?;
+    let mut wanted = planning::lower_request(request, elsewhere)?;
     if elsewhere.is_none() {
         let found = intake::ignored(request, dockerfile);
         wanted.ignored = found.map(|(set, _)| set).filter(|set| !set.is_empty());

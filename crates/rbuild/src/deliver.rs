@@ -30,16 +30,23 @@ pub(crate) fn deliver(
         exports: vec![None; request.outputs.len()],
         ..Made::default()
     };
-    let exportable = match asked(request).image {
-        ImageAsked::No => exportable(request, images, plan)?,
-        ImageAsked::Yes => announced(sink, "exporting to image", |key| {
-            let ready = status(sink, key, "exporting layers", || {
-                exportable(request, images, plan)
-            })?;
-            made.of_images((engine, request), &ready, (sink, key, cancel))?;
-            Ok::<_, BuildError>(ready)
-        })?,
-    };
+    let mut exportable = Vec::new();
+    match asked(request).image {
+        ImageAsked::No => exportable = ready(request, images, plan)?,
+        ImageAsked::Yes => {
+            let done = announced(sink, "exporting to image", |key| {
+                let layers = || ready(request, images, plan);
+                exportable = status(sink, key, "exporting layers", layers)?;
+                made.of_images((engine, request), &exportable, (sink, key, cancel))
+            });
+            match done {
+                Err(error) if made.is_kept && error.kind() != ErrorKind::Cancelled => {
+                    made.failure = Some(error);
+                }
+                done => done?,
+            }
+        }
+    }
     for (spec, exported) in request.outputs.iter().zip(&mut made.exports) {
         if matches!(spec.export, Export::Image(_) | Export::CacheOnly) {
             continue;
@@ -68,12 +75,14 @@ struct Made {
     /// What each output wrote.
     exports: Vec<Option<Exported>>,
     loaded: Vec<LoadedInto>,
+    /// Whether the images are in the store, as far as they are to be; what fails then is a push.
+    is_kept: bool,
     /// Why something was not pushed.
     failure: Option<BuildError>,
 }
 
 impl Made {
-    /// Keeps the images and pushes them.
+    /// Keeps the images and pushes them; the first push that failed is the error, after all were tried.
     fn of_images(
         &mut self,
         (engine, request): (&Engine, &BuildRequest),
@@ -112,17 +121,19 @@ impl Made {
         if let Some(names) = kept::names(request) {
             self.kept = kept::keep(engine, (images, &manifests), names, (cx.0, cx.1))?;
         }
+        self.is_kept = true;
         let stacks: Vec<_> = images.iter().map(|image| image.layers.clone()).collect();
+        let mut failure = None;
         for (at, assembled, target) in pushes {
             match push_recorded(engine, (&assembled, &stacks), &target, cx) {
                 Ok(_) => self.exports[at] = Some(Exported::of(&assembled, target.names)),
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) => {
-                    self.failure.get_or_insert(error);
+                    failure.get_or_insert(error);
                 }
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     fn outcome(mut self, engine: &Engine) -> Result<Outcome> {
@@ -157,7 +168,7 @@ impl Made {
 }
 
 /// The images in the form that outputs take.
-fn exportable(
+fn ready(
     request: &BuildRequest,
     images: impl Iterator<Item = Result<BuiltImage>>,
     plan: &Plan,

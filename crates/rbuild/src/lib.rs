@@ -38,6 +38,7 @@ mod outcome;
 mod output_note;
 mod pipeline;
 mod places;
+mod planning;
 mod push;
 mod remedy;
 mod report;

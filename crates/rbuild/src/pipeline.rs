@@ -5,32 +5,25 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use rbuild_dockerfile::Dockerfile;
-use rbuild_dockerfile::check::CheckOptions;
-use rbuild_frontend::{LowerRequest, Lowering, NamedContext, Plan, epoch_source, lower};
+use rbuild_frontend::Plan;
 use rbuild_graph::{Graph, Op};
 use rbuild_layer::LayerId;
-use rbuild_oci::{Address, Digest, Pick, Place, Platform};
-use rbuild_pattern::IgnoreSet;
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
 use rbuild_store::Lease;
 use rbuild_worker::{Ahead, Output, StoreIndex, layer_uses};
 
-use crate::answer::Answers;
-use crate::elsewhere::{self, Elsewhere, Fetching};
+use crate::elsewhere::Fetching;
 use crate::engine::Engine;
 use crate::load::Loader;
 use crate::outcome::StepCount;
-use crate::places::Places;
+use crate::planning::{Planned, plan};
 use crate::push::Early;
-use crate::step::{announced, note_read};
-use crate::warnings::{Heeding, Warnings};
+use crate::warnings::Heeding;
 use crate::workers::{self, Agents, Given};
 use crate::{
     BuildError, BuildRequest, ContextInput, NamedContextInput, Outcome, Result, deliver,
@@ -189,165 +182,6 @@ pub(crate) fn graph_dot(
         cancel,
     })?;
     Ok(planned.plan.to_dot())
-}
-
-/// A plan, and what belongs to it.
-struct Planned {
-    plan: Plan,
-    checks: CheckOptions,
-    places: Places,
-    images: BTreeMap<Digest, Vec<LayerId>>,
-    dockerfile: intake::DockerfileText,
-}
-
-fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
-    let Fetching {
-        engine,
-        request,
-        sink,
-        cancel,
-        ..
-    } = *fetching;
-    let (dockerfile, elsewhere) = definition(fetching)?;
-    let places = Places::new(&dockerfile.name, &dockerfile.text);
-    let parsed = rbuild_dockerfile::parse(&dockerfile.text);
-    let mut warnings = Warnings::new(&parsed, &request.build_args, (&places, sink));
-    if let Ok(warnings) = &mut warnings {
-        warnings.of_parser(&parsed);
-    }
-    // What is wrong with the file goes before what is wrong with its directive.
-    places.check_parsed(&parsed)?;
-    let mut warnings = warnings?;
-    let mut wanted = lower_request(request, elsewhere.as_ref())?;
-    if elsewhere.is_none() {
-        wanted.ignored = ignored(request, &dockerfile, sink);
-    }
-    if let Some(source) = epoch_source(&parsed.dockerfile, &wanted) {
-        wanted.named_epoch = elsewhere::time_of(&source, fetching)?;
-    }
-    let stages = parsed.dockerfile.stages.iter();
-    let stages = stages.filter_map(|stage| Some(stage.name.as_ref()?.text.clone()));
-    let mut answers = Answers::new(engine, (request.pull, request.resolve), stages.collect());
-    let plan = lowered(
-        &parsed.dockerfile,
-        &wanted,
-        &mut answers,
-        (&mut warnings, sink, cancel),
-    )?;
-    warnings.of_frontend(&plan.warnings);
-    let checks = warnings.finish()?;
-    Ok(Planned {
-        plan,
-        checks,
-        places,
-        images: answers.into_layers(),
-        dockerfile,
-    })
-}
-
-/// The Dockerfile of a request, and the context where that is no directory of this machine.
-pub(crate) fn definition(
-    fetching: &Fetching<'_>,
-) -> Result<(intake::DockerfileText, Option<Elsewhere>)> {
-    let (request, cancel) = (fetching.request, fetching.cancel);
-    intake::check_contexts(request)?;
-    let elsewhere = elsewhere::context(fetching)?;
-    let name = intake::dockerfile_name(request);
-    let load = format!("[internal] load build definition from {name}");
-    let dockerfile = announced(fetching.sink, &load, |key| {
-        let found = match &elsewhere {
-            Some(found) => intake::dockerfile_elsewhere(request, found, (fetching.engine, cancel)),
-            None => intake::dockerfile(request),
-        }?;
-        note_read(
-            fetching.sink,
-            key,
-            "transferring dockerfile:",
-            found.size_bytes,
-        );
-        Ok::<_, BuildError>(found)
-    })?;
-    Ok((dockerfile, elsewhere))
-}
-
-/// What the context leaves out, announced as BuildKit does.
-fn ignored(
-    request: &BuildRequest,
-    dockerfile: &intake::DockerfileText,
-    sink: &dyn Sink,
-) -> Option<IgnoreSet> {
-    let read = announced(sink, "[internal] load .dockerignore", |key| {
-        let found = intake::ignored(request, dockerfile);
-        if let Some((_, size_bytes)) = &found {
-            note_read(sink, key, "transferring context:", *size_bytes);
-        }
-        Ok::<_, Infallible>(found)
-    });
-    let (set, _) = read.unwrap_or_default()?;
-    (!set.is_empty()).then_some(set)
-}
-
-/// Lowers, and answers what lowering asks, until it is done.
-fn lowered(
-    tree: &Dockerfile,
-    wanted: &LowerRequest,
-    answers: &mut Answers<'_>,
-    (warnings, sink, cancel): (&mut Warnings<'_>, &dyn Sink, &CancelToken),
-) -> Result<Plan> {
-    let places = warnings.places();
-    loop {
-        cancel.check()?;
-        let step = lower(tree, wanted, answers.known()).map_err(|found| {
-            warnings.of_frontend(&found);
-            places.lowering_error(&found)
-        })?;
-        match step {
-            Lowering::Done(plan) => return Ok(*plan),
-            Lowering::Need(questions) => answers.answer(&questions, places, (sink, cancel))?,
-        }
-    }
-}
-
-pub(crate) fn lower_request(
-    request: &BuildRequest,
-    elsewhere: Option<&Elsewhere>,
-) -> Result<LowerRequest> {
-    let mut wanted = LowerRequest::new(Platform::host());
-    wanted.context = elsewhere.map(|found| found.tree.clone());
-    wanted.context_epoch = elsewhere.and_then(|found| found.epoch);
-    wanted.target.clone_from(&request.target);
-    wanted.build_args.clone_from(&request.build_args);
-    wanted.labels.clone_from(&request.labels);
-    wanted.platforms.clone_from(&request.platforms);
-    wanted.no_cache.clone_from(&request.no_cache);
-    wanted.extra_hosts.clone_from(&request.extra_hosts);
-    wanted.network = request.network;
-    wanted.shm_size = request.shm_size;
-    wanted.ulimits.clone_from(&request.ulimits);
-    wanted.entitlements = request.entitlements;
-    for (name, input) in &request.contexts {
-        let context = match input {
-            NamedContextInput::Directory(_) => NamedContext::Local,
-            NamedContextInput::Remote(address) => NamedContext::Remote(elsewhere::named(address)?),
-            NamedContextInput::Image(reference) => NamedContext::Image(reference.clone()),
-            NamedContextInput::Address(address) => NamedContext::Address(address.clone()),
-            // Which manifest a tag stands for depends on the platform.
-            NamedContextInput::Layout {
-                dir,
-                tag: Some(tag),
-                digest: None,
-            } => NamedContext::Address(Address::Layout(Place {
-                path: dir.clone(),
-                pick: Some(Pick::Tag(tag.clone())),
-            })),
-            NamedContextInput::Layout { dir, digest, .. } => NamedContext::Layout {
-                dir: dir.to_string_lossy().into_owned(),
-                digest: digest.clone(),
-            },
-        };
-        wanted.contexts.insert(name.clone(), context);
-    }
-    Ok(wanted)
 }
 
 /// Opens the local directories that the graph names.
