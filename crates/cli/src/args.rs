@@ -35,7 +35,7 @@ pub use images::{
     EngineArg, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs,
     LoadIntoArgs, PushArgs, RemoveArgs, SaveArgs, SaveFormat, TableFormat, TagArgs,
 };
-pub use registry::{LoginArgs, LogoutArgs};
+pub use registry::{DoctorArgs, LoginArgs, LogoutArgs};
 pub use run::RunArgs;
 pub use secret::{SecretArg, SecretPlace};
 pub use store::{DebugCommand, GraphArgs, ParseArgs, StoreCommand};
@@ -100,6 +100,8 @@ pub enum Command {
     Login(LoginArgs),
     /// Forget the login to a registry
     Logout(LogoutArgs),
+    /// Find out what stands between this machine and a registry
+    Doctor(DoctorArgs),
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),

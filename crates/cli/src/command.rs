@@ -4,6 +4,7 @@ mod build;
 mod call;
 mod credentials;
 mod debug;
+mod doctor;
 mod engines;
 mod export;
 mod history;
@@ -58,6 +59,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Run(args) => run::run(args, root),
         Command::Login(args) => login::login(&args),
         Command::Logout(args) => login::logout(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Store(command) => store::run(&command, root),
         Command::Debug(command) => debug::run(command, root),
         Command::Version => print(&format!("rbuild {}\n", env!("CARGO_PKG_VERSION"))),

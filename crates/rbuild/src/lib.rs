@@ -22,6 +22,7 @@ mod call;
 mod check;
 mod config;
 mod deliver;
+mod doctor;
 mod elsewhere;
 mod engine;
 mod image_config;
@@ -68,6 +69,7 @@ pub mod oci {
 pub use call::{OutlineReport, Target, TargetsReport};
 pub use check::{CheckReport, Finding};
 pub use config::EngineConfig;
+pub use doctor::{Finding as DoctorFinding, Health, PlaceHealth, doctor, patient};
 pub use elsewhere::{is_remote_context, is_ssh_context};
 pub use engine::{Engine, Removal};
 pub use images::{ImageDetails, ImageSummary, Removed, StoredImage};
@@ -87,8 +89,8 @@ pub use rbuild_exporter::{
 pub use rbuild_frontend::{Access, Entitlements, NoCache, Parameter, TargetOutline};
 pub use rbuild_graph::{NetworkMode, Ulimit};
 pub use rbuild_registry::{
-    CredentialPlace, DaemonAddress, DockerFiles, HostFiles, Kept, LoginCheck, PodmanFiles,
-    ProxyConfig, Reach, Secret,
+    CredentialPlace, DaemonAddress, DockerFiles, HostFiles, Kept, LoginCheck, Patient, PlaceTrust,
+    PodmanFiles, ProxyConfig, Reach, Secret, Step,
 };
 pub use rbuild_source::{GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};

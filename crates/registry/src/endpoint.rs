@@ -1,12 +1,13 @@
 //! Where a registry is reached: address of the API, and how it is spoken to.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 
-use crate::hosts::{Rules, Site, Speech, Tls};
+use crate::hosts::{Role, Rules, Site, Speech, Tls};
 use crate::{Error, Result};
 
 /// A registry or mirror at an address.
@@ -20,6 +21,10 @@ pub(crate) struct Endpoint {
     pub(crate) tls: Arc<Tls>,
     /// Headers of every request to it.
     pub(crate) headers: HeaderMap,
+    /// What it is to the registry.
+    pub(crate) role: Role,
+    /// The settings that led to it.
+    pub(crate) told_by: Vec<PathBuf>,
     /// Whether the same host is asked with TLS before, and this only if that cannot be had.
     pub(crate) standby: Standby,
     /// Whether the next endpoint is the same host without TLS.
@@ -70,6 +75,8 @@ impl Endpoint {
             repository: site.repository.clone(),
             tls: Arc::clone(&site.tls),
             headers: site.headers.clone(),
+            role: site.role,
+            told_by: site.told_by.clone(),
             namespace: site.namespace.clone(),
             standby,
             has_standby: site.speech == Speech::Either && standby == Standby::No,
@@ -89,6 +96,11 @@ impl Endpoint {
             url.query_pairs_mut().append_pair("ns", namespace);
         }
         Ok(url)
+    }
+
+    /// Whether TLS is spoken.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.base.scheme() == "https"
     }
 
     /// Whether credentials of this registry may go to `url`: same scheme, host and port.

@@ -21,5 +21,5 @@ mod tls;
 
 pub use files::{DockerFiles, HostFiles, PodmanFiles};
 pub(crate) use rules::{Rules, Wanted};
-pub(crate) use site::{Site, Speech};
+pub(crate) use site::{Role, Site, Speech};
 pub(crate) use tls::{Tls, Verify};

@@ -24,6 +24,7 @@ mod credential_helper;
 mod credential_store;
 mod daemon;
 mod docker_config;
+mod doctor;
 mod document;
 mod download;
 mod endpoint;
@@ -54,6 +55,7 @@ pub use daemon::{
     Daemon, DaemonAddress, DaemonImage, DaemonInfo, ImageStore, LoadStream, PullProgress, PullStep,
 };
 pub use docker_config::DockerConfig;
+pub use doctor::{Check, Patient, PlaceReport, PlaceTrust, Step};
 pub use error::{Error, Result};
 pub use fetch::FetchContext;
 pub use hosts::{DockerFiles, HostFiles, PodmanFiles};

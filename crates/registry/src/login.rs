@@ -54,7 +54,7 @@ impl Client {
 }
 
 impl Inner {
-    async fn check_login(
+    pub(crate) async fn check_login(
         &self,
         endpoint: &Endpoint,
         (username, password): (&str, &Secret),

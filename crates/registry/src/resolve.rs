@@ -218,7 +218,7 @@ impl Inner {
         Ok(Digest::sha256_of(&bytes))
     }
 
-    async fn get_manifest(&self, place: &Place<'_>) -> Result<Resolved> {
+    pub(crate) async fn get_manifest(&self, place: &Place<'_>) -> Result<Resolved> {
         let reference = place.reference;
         let (headers, bytes) = self.get_document(place).await?;
         let stated = headers

@@ -30,6 +30,18 @@ pub struct LogoutArgs {
     pub registry: String,
 }
 
+/// Options of `rbuild doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Registry, as HOST[:PORT], or image
+    #[arg(value_name = "REGISTRY|IMAGE", value_parser = rbuild::patient)]
+    pub patient: rbuild::Patient,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 fn registry(text: &str) -> Result<String, String> {
     rbuild::registry_name(text).ok_or_else(|| {
         "a registry is HOST[:PORT], as images name it: with a dot or a port, or localhost"

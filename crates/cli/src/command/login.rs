@@ -73,7 +73,7 @@ pub fn logout(args: &LogoutArgs) -> CommandResult {
 }
 
 /// Settings without a store: a login needs none.
-fn settings() -> Result<EngineConfig, CommandError> {
+pub fn settings() -> Result<EngineConfig, CommandError> {
     let mut config = EngineConfig::new("/");
     of_environment(&mut config)?;
     Ok(config)

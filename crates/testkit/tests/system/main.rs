@@ -7,6 +7,7 @@ mod bad_input;
 mod context;
 mod context_elsewhere;
 mod context_schemes;
+mod doctor;
 mod files;
 mod first_image;
 mod host;
