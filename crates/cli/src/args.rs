@@ -14,6 +14,7 @@ mod csv;
 mod duration;
 mod foreign;
 mod images;
+mod index;
 mod registry;
 mod run;
 mod secret;
@@ -34,6 +35,10 @@ pub use foreign::ForeignArgs;
 pub use images::{
     EngineArg, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs,
     LoadIntoArgs, PushArgs, RemoveArgs, SaveArgs, SaveFormat, TableFormat, TagArgs,
+};
+pub use index::{
+    IndexAnnotateArgs, IndexAnnotations, IndexCommand, IndexCreateArgs, IndexFormat,
+    IndexInspectArgs,
 };
 pub use registry::{DoctorArgs, LoginArgs, LogoutArgs};
 pub use run::RunArgs;
@@ -94,6 +99,9 @@ pub enum Command {
     Import(ImportArgs),
     /// Write the files of an image as a tar
     Export(ExportArgs),
+    /// Put images together under one name, and look at such indexes
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Run a process in an image
     Run(RunArgs),
     /// Log in to a registry

@@ -11,6 +11,7 @@ mod history;
 mod hosts;
 mod images;
 mod import;
+mod index;
 mod inspect;
 mod load;
 mod load_into;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::LoadInto(args) => load_into::run(&args, root),
         Command::Import(args) => import::run(&args, root),
         Command::Export(args) => export::run(&args, root),
+        Command::Index(command) => index::run(command, root),
         Command::Run(args) => run::run(args, root),
         Command::Login(args) => login::login(&args),
         Command::Logout(args) => login::logout(&args),

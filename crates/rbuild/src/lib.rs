@@ -27,6 +27,7 @@ mod elsewhere;
 mod engine;
 mod image_config;
 mod images;
+mod index;
 mod intake;
 mod kept;
 mod lint;
@@ -73,6 +74,7 @@ pub use doctor::{Finding as DoctorFinding, Health, PlaceHealth, doctor, patient}
 pub use elsewhere::{is_remote_context, is_ssh_context};
 pub use engine::{Engine, Removal};
 pub use images::{ImageDetails, ImageSummary, Removed, StoredImage};
+pub use index::{IndexMade, IndexRequest, IndexSource, InspectedIndex, Single, Standing};
 pub use load::{ContainerEngine, ContainerEngines, DockerPlace, LoadWay, LoadedInto};
 pub use login::{LoggedIn, LoggedOut, Login, login, logout, registry_name};
 pub use nursery::nursery_main;

@@ -151,7 +151,7 @@ impl Report {
     }
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     fs::write(path, bytes).map_err(|error| {
         let place = format!("write {}", path.display());
         anyhow::Error::from(error).context(place).into()

@@ -11,6 +11,7 @@ mod doctor;
 mod files;
 mod first_image;
 mod host;
+mod index;
 mod interrupt;
 mod judges;
 mod kill;

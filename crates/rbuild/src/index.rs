@@ -1,0 +1,216 @@
+//! Indexes over images that exist already: put together, looked at, annotated.
+//!
+//! What `docker buildx imagetools` does, for builds that are spread over machines.
+
+mod copy;
+mod list;
+mod source;
+
+use rbuild_exporter::Annotation;
+use rbuild_oci::{Address, Descriptor, Digest, Platform, Reference};
+use rbuild_progress::{CancelToken, Sink};
+
+use crate::engine::Engine;
+use crate::step::announced;
+use crate::{BuildError, ErrorKind, Result};
+
+use list::{List, combined};
+use source::Opened;
+
+/// An index to be made.
+#[derive(Debug, Clone)]
+pub struct IndexRequest {
+    /// Names it gets, each in its registry.
+    pub names: Vec<Reference>,
+    /// What is listed in it, in order.
+    pub sources: Vec<IndexSource>,
+    /// What becomes of an index that the name has already.
+    pub standing: Standing,
+    /// What becomes of a single source.
+    pub single: Single,
+    /// Which platforms are taken over; empty is all.
+    pub platforms: Vec<Platform>,
+    /// Annotations of the index, and of the descriptors in it.
+    pub annotations: Vec<Annotation>,
+}
+
+/// What is to be listed in an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexSource {
+    /// An image or index. A bare name is looked for in its registry, then in the store.
+    Address(Address),
+    /// What a descriptor names, in a repository.
+    Descriptor {
+        /// Media type, digest and size.
+        descriptor: Box<Descriptor>,
+        /// The repository; `None` is that of the first name.
+        repository: Option<Reference>,
+    },
+}
+
+/// What becomes of an index that a name has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The new one takes its place.
+    Replaced,
+    /// It is added to; a platform that it has already gets the new image.
+    Extended,
+}
+
+/// What becomes of a source that is the only one, and a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Single {
+    /// It is put under an index.
+    Indexed,
+    /// It is copied as it is.
+    Copied,
+}
+
+/// An index, or what was copied in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexMade {
+    /// Media type, digest and size.
+    pub descriptor: Descriptor,
+    /// The document.
+    pub bytes: Vec<u8>,
+    /// The names that it has now.
+    pub names: Vec<Reference>,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectedIndex {
+    /// Media type, digest and size.
+    pub descriptor: Descriptor,
+    /// The document.
+    pub bytes: Vec<u8>,
+    /// What an index lists; the image itself where there is none.
+    pub entries: Vec<Descriptor>,
+    /// The name, if that is one.
+    pub name: Option<Reference>,
+}
+
+impl Engine {
+    /// Puts an index together without sending anything; it has no names.
+    ///
+    /// Errors: a source cannot be read, or nothing is left of all of them.
+    pub fn plan_index(
+        &self,
+        request: &IndexRequest,
+        (sink, cancel): (&dyn Sink, &CancelToken),
+    ) -> Result<IndexMade> {
+        let _running = self.running();
+        let list = self.list(request, (sink, cancel))?;
+        Ok(IndexMade {
+            descriptor: list.document.clone(),
+            bytes: list.bytes,
+            names: Vec::new(),
+        })
+    }
+
+    /// Puts an index together and sends it under its names, with all that it lists: blobs are mounted where
+    /// the registry has them in another repository, else copied. The tags are set last.
+    ///
+    /// Errors: as [`Engine::plan_index`], and what a registry refuses.
+    pub fn create_index(
+        &self,
+        request: &IndexRequest,
+        (sink, cancel): (&dyn Sink, &CancelToken),
+    ) -> Result<IndexMade> {
+        if let Some(name) = request.names.iter().find(|name| name.digest().is_some()) {
+            let message = format!("{name} names a digest, which only the index itself decides");
+            return Err(BuildError::new(ErrorKind::Usage, message).help("leave the digest out"));
+        }
+        let made = {
+            let _running = self.running();
+            let list = self.list(request, (sink, cancel))?;
+            copy::send(self, &list, &request.names, (sink, cancel))?
+        };
+        // Nobody holds them any more.
+        self.remove_unneeded(&made.fetched, cancel)?;
+        Ok(made.index)
+    }
+
+    /// What a name or address stands for: in its registry, else in the store.
+    ///
+    /// Errors: there is no such thing.
+    pub fn inspect_index(
+        &self,
+        address: &Address,
+        (sink, cancel): (&dyn Sink, &CancelToken),
+    ) -> Result<InspectedIndex> {
+        let _running = self.running();
+        let opened = source::open(self, address, (sink, cancel))?;
+        let name = match address {
+            Address::Name(text) => Reference::parse(text).ok(),
+            Address::Registry(reference) => Some(reference.clone()),
+            _ => None,
+        };
+        Ok(InspectedIndex {
+            descriptor: opened.document,
+            bytes: opened.bytes,
+            entries: opened.parts.into_iter().map(|part| part.entry).collect(),
+            name,
+        })
+    }
+
+    fn list(
+        &self,
+        request: &IndexRequest,
+        (sink, cancel): (&dyn Sink, &CancelToken),
+    ) -> Result<List> {
+        let standing = match (request.standing, request.names.as_slice()) {
+            (Standing::Replaced, _) => None,
+            (Standing::Extended, [name]) => Some(
+                source::in_registry(self, name, cancel)
+                    .map_err(|e| e.help("without --append an index is made where there is none"))?,
+            ),
+            (Standing::Extended, _) => {
+                let message = "an index is added to under one name";
+                return Err(BuildError::new(ErrorKind::Usage, message));
+            }
+        };
+        let sources = request.sources.iter();
+        let sources = sources
+            .map(|source| self.source(source, &request.names, (sink, cancel)))
+            .collect::<Result<Vec<Opened>>>()?;
+        combined(standing, sources, request)
+    }
+
+    fn source(
+        &self,
+        source: &IndexSource,
+        names: &[Reference],
+        (sink, cancel): (&dyn Sink, &CancelToken),
+    ) -> Result<Opened> {
+        match source {
+            IndexSource::Address(address) => {
+                let name = format!("[internal] load {address}");
+                announced(sink, &name, |_| source::open(self, address, (sink, cancel)))
+            }
+            IndexSource::Descriptor {
+                descriptor,
+                repository,
+            } => {
+                let Some(repository) = repository.as_ref().or(names.first()) else {
+                    let message = "a descriptor needs a name, whose repository has it";
+                    return Err(BuildError::new(ErrorKind::Usage, message));
+                };
+                let reference = repository.with_digest(descriptor.digest.clone());
+                source::in_registry(self, &reference, cancel)
+            }
+        }
+    }
+
+    /// Removes blobs that were fetched for a copy, unless something else uses them by now.
+    fn remove_unneeded(&self, blobs: &[Digest], cancel: &CancelToken) -> Result<()> {
+        if blobs.is_empty() {
+            return Ok(());
+        }
+        let lock = self.store().gc_lock(cancel)?;
+        for digest in blobs {
+            self.store().remove_blob(&lock, digest)?;
+        }
+        Ok(())
+    }
+}
