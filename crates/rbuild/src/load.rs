@@ -338,16 +338,18 @@ impl Job<'_> {
         self.engine.context((self.sink, self.vertex, self.cancel))
     }
 
-    fn assemble(&self) -> Result<rbuild_exporter::Assembled> {
-        Ok(rbuild_exporter::assemble(
-            self.images,
-            self.options,
-            &self.context(),
-        )?)
+    /// The documents; layers of a base may still be where they came from.
+    fn assemble_named(&self) -> Result<rbuild_exporter::Assembled> {
+        let cx = self.context();
+        let assembled = rbuild_exporter::assemble_named(self.images, self.options, &cx)?;
+        Ok(assembled)
     }
 
-    fn archive(&self, assembled: &rbuild_exporter::Assembled) -> EngineArchive {
-        EngineArchive::of(assembled, self.names)
+    /// The whole image, with all its layers.
+    fn archive(&self) -> Result<EngineArchive> {
+        let cx = self.context();
+        let assembled = rbuild_exporter::assemble(self.images, self.options, &cx)?;
+        Ok(EngineArchive::of(&assembled, self.names))
     }
 
     /// The id of a single image in stores that name images by their config.

@@ -64,5 +64,5 @@ pub use proxy::ProxyConfig;
 pub use push::{InStore, PushBlob, PushContext, Pushed, Supply};
 pub use resolve::{PlatformManifest, Resolved};
 pub use secret::Secret;
-pub use serve::{LoopbackRegistry, ServeLimits, ServedDocument, ServedImage, Traffic};
+pub use serve::{BlobSource, LoopbackRegistry, ServeLimits, ServedDocument, ServedImage, Traffic};
 pub use web::{ReadError, WebAnswer, WebRequest, without_credentials};

@@ -15,6 +15,7 @@ mod connection;
 mod content;
 mod head;
 
+use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -53,6 +54,18 @@ impl Default for ServeLimits {
     }
 }
 
+/// Where the bytes of configs and layers come from.
+pub trait BlobSource: Send + Sync {
+    /// Opens a blob; may take as long as fetching it does.
+    fn open(&self, digest: &Digest) -> io::Result<File>;
+}
+
+impl BlobSource for Store {
+    fn open(&self, digest: &Digest) -> io::Result<File> {
+        self.open_blob(digest).map_err(io::Error::other)
+    }
+}
+
 /// A registry on `127.0.0.1` with one image in it. Dropping it ends every connection and every thread.
 #[derive(Debug)]
 #[must_use = "dropping it ends the registry"]
@@ -64,16 +77,20 @@ pub struct LoopbackRegistry {
 }
 
 impl LoopbackRegistry {
-    /// Starts on a port that the kernel picks. Blobs are opened when they are asked for; whoever calls
-    /// keeps them from collection meanwhile.
+    /// Starts on a port that the kernel picks. Blobs are opened when they are asked for, and not before;
+    /// whoever calls keeps them from collection meanwhile.
     ///
     /// Errors: [`Error::Setup`].
-    pub fn start(image: ServedImage, store: Arc<Store>, limits: ServeLimits) -> Result<Self> {
+    pub fn start(
+        image: ServedImage,
+        blobs: Arc<dyn BlobSource>,
+        limits: ServeLimits,
+    ) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(setup)?;
         // Whoever hangs up between readiness and `accept` must not block the thread.
         listener.set_nonblocking(true).map_err(setup)?;
         let address = listener.local_addr().map_err(setup)?;
-        let content = Arc::new(Content::new(image, store).map_err(setup)?);
+        let content = Arc::new(Content::new(image, blobs).map_err(setup)?);
         let stop = CancelToken::try_new().map_err(setup)?;
         let shared = (Arc::clone(&content), stop.clone());
         let acceptor = Builder::new()

@@ -9,13 +9,12 @@ use rbuild_exporter::{Assembled, Exported};
 use rbuild_layer::Compression;
 use rbuild_oci::{Digest, Platform};
 use rbuild_progress::CancelToken;
-use rbuild_registry::{
-    Daemon, DaemonAddress, DaemonInfo, Error as RegistryError, ImageStore, LoopbackRegistry,
-};
+use rbuild_registry::{Daemon, DaemonAddress, DaemonInfo, Error as RegistryError, ImageStore};
 
 use super::program::Program;
+use super::served::Serving;
 use super::telling::Telling;
-use super::{ContainerEngine, Job, LoadWay, LoadedInto, Several, program, served};
+use super::{ContainerEngine, Job, LoadWay, LoadedInto, Several, program};
 use crate::{BuildError, ErrorKind, Result};
 
 /// How long tidying up may take.
@@ -63,7 +62,7 @@ impl Docker {
         {
             return self.named((id.clone(), LoadWay::Present, None), job);
         }
-        let assembled = job.assemble()?;
+        let assembled = job.assemble_named()?;
         let exported = match named_by_config {
             Some(_) => None,
             None => Some(Exported::of(&assembled, job.names.to_vec())),
@@ -75,7 +74,7 @@ impl Docker {
         }
         let way = match self.pull(job, &assembled)? {
             Pulled::Done { blob_bytes } => LoadWay::Pulled { blob_bytes },
-            Pulled::Impossible { reason } => self.send(job, &assembled, reason)?,
+            Pulled::Impossible { reason } => self.send(job, reason)?,
         };
         self.loaded((id, way, exported), job)
     }
@@ -97,7 +96,7 @@ impl Docker {
             let reason = "the image has no name".to_owned();
             return Ok(Pulled::Impossible { reason });
         }
-        let registry = served::serve(job, assembled)?;
+        let registry = Serving::start(job, assembled)?;
         let forget = Forget::new(&self.daemon, &registry);
         match self.pull_all(job, assembled, &registry) {
             Ok(()) => {}
@@ -106,7 +105,7 @@ impl Docker {
                 let reason = format!("the engine does not reach this machine's loopback: {error}");
                 return Ok(Pulled::Impossible { reason });
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(registry.failure().unwrap_or_else(|| failed(error))),
         }
         for name in job.names {
             let tagged = self.daemon.tag(&forget.name, name, job.cancel);
@@ -123,7 +122,7 @@ impl Docker {
         &self,
         job: &Job<'_>,
         assembled: &Assembled,
-        registry: &LoopbackRegistry,
+        registry: &Serving,
     ) -> Result<(), RegistryError> {
         let platforms: Vec<Option<&Platform>> = match job.images {
             [_] => vec![None],
@@ -140,8 +139,8 @@ impl Docker {
     }
 
     /// Sends the whole image.
-    fn send(&self, job: &Job<'_>, assembled: &Assembled, reason: String) -> Result<LoadWay> {
-        let archive = job.archive(assembled);
+    fn send(&self, job: &Job<'_>, reason: String) -> Result<LoadWay> {
+        let archive = job.archive()?;
         let bytes = archive.size_bytes();
         let stream = self.daemon.load(bytes, job.cancel).map_err(failed)?;
         let into = stream.writer().map_err(|error| lost(&error))?;
@@ -200,12 +199,12 @@ struct Forget {
 }
 
 impl Forget {
-    fn new(daemon: &Daemon, registry: &LoopbackRegistry) -> Self {
+    fn new(daemon: &Daemon, registry: &Serving) -> Self {
         let mut daemon = daemon.clone();
         daemon.silence = TIDY;
         Self {
             daemon,
-            name: format!("{}@{}", registry.name(), registry.digest()),
+            name: registry.reference(),
         }
     }
 }
@@ -265,8 +264,7 @@ impl Client {
     pub(super) fn load(&self, job: &Job<'_>) -> Result<LoadedInto> {
         let id = job.config_id();
         let id = id.ok_or_else(|| BuildError::build("several images in one load"))?;
-        let assembled = job.assemble()?;
-        let archive = job.archive(&assembled);
+        let archive = job.archive()?;
         let write = |into| Ok(archive.send(into, &self.endpoint, &job.context())?);
         let ran = program::feed(&self.program, &["load", "--quiet"], write, job.cancel)?;
         if !ran.is_success() {

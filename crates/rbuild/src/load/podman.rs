@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use rbuild_exporter::Assembled;
 use rbuild_oci::{Digest, Reference};
 use rbuild_progress::CancelToken;
 
 use super::program::{self, Program, Ran};
-use super::{ContainerEngine, Job, LoadWay, LoadedInto, served};
+use super::served::Serving;
+use super::{ContainerEngine, Job, LoadWay, LoadedInto};
 use crate::{BuildError, ErrorKind, Result};
 
 /// The program.
@@ -66,9 +66,8 @@ impl Podman {
 
     /// Pulls from a loopback registry; the whole image as an archive where that is not reached.
     fn bring(&self, job: &Job<'_>, id: &Digest) -> Result<LoadWay> {
-        let assembled = job.assemble()?;
-        let registry = served::serve(job, &assembled)?;
-        let name = format!("{}@{}", registry.name(), registry.digest());
+        let registry = Serving::start(job, &job.assemble_named()?)?;
+        let name = registry.reference();
         let _untag = Untag {
             podman: self,
             id: id.hex(),
@@ -85,17 +84,17 @@ impl Podman {
             });
         }
         if traffic.requests > 0 {
-            return Err(refused("pull", &ran));
+            return Err(registry.failure().unwrap_or_else(|| refused("pull", &ran)));
         }
         let reason = format!(
             "podman does not reach this machine's loopback: {}",
             ran.complaint()
         );
-        self.send(job, &assembled, reason)
+        self.send(job, reason)
     }
 
-    fn send(&self, job: &Job<'_>, assembled: &Assembled, reason: String) -> Result<LoadWay> {
-        let archive = job.archive(assembled);
+    fn send(&self, job: &Job<'_>, reason: String) -> Result<LoadWay> {
+        let archive = job.archive()?;
         let write = |into| Ok(archive.send(into, "podman load", &job.context())?);
         let ran = program::feed(&self.program, &["load", "--quiet"], write, job.cancel)?;
         match ran.is_success() {

@@ -118,7 +118,7 @@ impl Connection {
     }
 
     fn open(&self, digest: &Digest, part: &Range<u64>, content: &Content) -> io::Result<File> {
-        let mut file = content.open(digest).map_err(io::Error::other)?;
+        let mut file = content.open(digest)?;
         file.seek(SeekFrom::Start(part.start))?;
         Ok(file)
     }

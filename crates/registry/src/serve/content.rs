@@ -1,14 +1,16 @@
 //! What a loopback registry has to give, and what it gave.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rbuild_oci::Digest;
-use rbuild_store::Store;
 use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::BlobSource;
 
 /// The tag under which the image can be asked for, beside its digest.
 pub(super) const TAG: &str = "latest";
@@ -29,7 +31,7 @@ pub struct ServedImage {
     pub top: Digest,
     /// Manifests and indexes.
     pub documents: BTreeMap<Digest, ServedDocument>,
-    /// Sizes in bytes of configs and layers, which are blobs of the store.
+    /// Sizes in bytes of configs and layers.
     pub blobs: BTreeMap<Digest, u64>,
 }
 
@@ -45,24 +47,33 @@ pub struct Traffic {
 }
 
 /// What all connections share.
-#[derive(Debug)]
 pub(super) struct Content {
     pub(super) repository: String,
     pub(super) image: ServedImage,
-    store: Arc<Store>,
+    blobs: Arc<dyn BlobSource>,
     requests: AtomicU64,
     document_bytes: AtomicU64,
     blob_bytes: AtomicU64,
 }
 
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the name: it is a secret.
+        f.debug_struct("Content")
+            .field("top", &self.image.top)
+            .field("traffic", &self.traffic())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Content {
-    pub(super) fn new(image: ServedImage, store: Arc<Store>) -> io::Result<Self> {
+    pub(super) fn new(image: ServedImage, blobs: Arc<dyn BlobSource>) -> io::Result<Self> {
         let mut random = [0u8; 16];
         getrandom(&mut random, GetRandomFlags::empty())?;
         Ok(Self {
             repository: random.iter().map(|byte| format!("{byte:02x}")).collect(),
             image,
-            store,
+            blobs,
             requests: AtomicU64::new(0),
             document_bytes: AtomicU64::new(0),
             blob_bytes: AtomicU64::new(0),
@@ -92,8 +103,8 @@ impl Content {
         Some((digest, size))
     }
 
-    pub(super) fn open(&self, digest: &Digest) -> Result<File, rbuild_store::Error> {
-        self.store.open_blob(digest)
+    pub(super) fn open(&self, digest: &Digest) -> io::Result<File> {
+        self.blobs.open(digest)
     }
 
     pub(super) fn count_request(&self) {

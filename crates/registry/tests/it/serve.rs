@@ -38,7 +38,7 @@ fn fixture(layer: &[u8], limits: ServeLimits) -> Fixture {
         blobs: BTreeMap::from([(digest.clone(), layer.len() as u64)]),
     };
     Fixture {
-        registry: LoopbackRegistry::start(image, Arc::clone(&store), limits).unwrap(),
+        registry: LoopbackRegistry::start(image, store.clone(), limits).unwrap(),
         layer: digest,
         store,
         _dir: dir,

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rbuild_testkit::{Finished, Privilege, granted, need_tool, run};
+use rbuild_testkit::{Finished, Privilege, Registry, granted, need_tool, run};
 
-use crate::place::{LIMIT, Place};
+use crate::place::{LIMIT, Place, busybox};
 
 const DOCKERFILE: &str = "FROM busybox\nCOPY big /big\nCOPY small /small\n\
                           CMD [\"cat\", \"/small\"]\n";
@@ -157,6 +157,45 @@ fn podman_that_refuses_is_quoted() {
     run(&mut command, LIMIT)
         .expect_code(1)
         .expect_text("podman could not load: Error: storage is full");
+}
+
+#[test]
+fn a_base_that_podman_has_is_not_downloaded_for_it() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start();
+    registry.push_layout(busybox(), "team/busybox:1");
+    let name = format!("{}/team/busybox:1", registry.host());
+    let place = Place::new(&format!("FROM {name}\nLABEL a=b\n"));
+    let podman = Podman::new(&place);
+    podman
+        .podman(&["pull", "--quiet", "--tls-verify=false", &name])
+        .expect_success();
+    place.build(&["-t", "app"]).expect_success();
+    // From now on nobody could get its layer.
+    drop(registry);
+    podman
+        .load("app")
+        .expect_success()
+        .expect_text("Loaded image: app:latest (podman pulled ");
+}
+
+#[test]
+fn a_base_that_cannot_be_fetched_is_the_reason_that_is_given() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start();
+    registry.push_layout(busybox(), "team/busybox:1");
+    let host = registry.host();
+    let place = Place::new(&format!("FROM {host}/team/busybox:1\nLABEL a=b\n"));
+    place.build(&["-t", "app"]).expect_success();
+    drop(registry);
+    Podman::new(&place)
+        .load("app")
+        .expect_code(1)
+        .expect_text(&format!("cannot reach {host}"));
 }
 
 /// Puts a shell script into a folder of the place; returns the folder.
