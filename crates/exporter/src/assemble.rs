@@ -126,14 +126,14 @@ pub fn assemble_named(
 
 /// Where the bytes of layers have to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LayerBytes {
+pub(crate) enum LayerBytes {
     /// In the store.
     Here,
     /// In the store, or where they were pulled from.
     Anywhere,
 }
 
-fn assemble_with(
+pub(crate) fn assemble_with(
     images: &[ImageToExport],
     options: &ImageOptions,
     bytes: LayerBytes,

@@ -3,7 +3,9 @@
 use rbuild_layer::Compression;
 use rbuild_oci::{Descriptor, Digest, Index, Manifest};
 
-use crate::assemble::{Assembled, AssembledImage, Document, ImageToExport, assemble, gather};
+use crate::assemble::{
+    Assembled, AssembledImage, Document, ImageToExport, LayerBytes, assemble_with, gather,
+};
 use crate::spec::ImageOptions;
 use crate::{Context, Error, Result};
 
@@ -39,21 +41,39 @@ pub fn assemble_kept(
     options: &ImageOptions,
     cx: &Context<'_>,
 ) -> Result<Assembled> {
+    kept_with(kept, (options, LayerBytes::Here), cx)
+}
+
+/// As [`assemble_kept`], but layers that stay as they were pulled are only named, as with
+/// [`assemble_named`](crate::assemble_named).
+pub fn assemble_kept_named(
+    kept: &KeptImage,
+    options: &ImageOptions,
+    cx: &Context<'_>,
+) -> Result<Assembled> {
+    kept_with(kept, (options, LayerBytes::Anywhere), cx)
+}
+
+fn kept_with(
+    kept: &KeptImage,
+    (options, bytes): (&ImageOptions, LayerBytes),
+    cx: &Context<'_>,
+) -> Result<Assembled> {
     let plain: Vec<ImageToExport> = kept.images.iter().map(|(image, _)| image.clone()).collect();
     if !is_plain(options) {
-        return assemble(&plain, options, cx);
+        return assemble_with(&plain, options, bytes, cx);
     }
     let mut came = true;
     let mut images = Vec::with_capacity(plain.len());
     for (image, manifest) in &kept.images {
         let known = match manifest {
-            Some(manifest) => reuse(image, manifest, cx)?,
+            Some(manifest) => reuse((image, manifest), bytes, cx)?,
             None => None,
         };
         came &= known.is_some();
         images.push(match known {
             Some(known) => known,
-            None => made(image, options, cx)?,
+            None => made(image, (options, bytes), cx)?,
         });
     }
     let index = match (&kept.index, came) {
@@ -80,23 +100,27 @@ fn is_plain(options: &ImageOptions) -> bool {
     *options == neutral
 }
 
-fn made(image: &ImageToExport, options: &ImageOptions, cx: &Context<'_>) -> Result<AssembledImage> {
-    let made = assemble(std::slice::from_ref(image), options, cx)?;
+fn made(
+    image: &ImageToExport,
+    (options, bytes): (&ImageOptions, LayerBytes),
+    cx: &Context<'_>,
+) -> Result<AssembledImage> {
+    let made = assemble_with(std::slice::from_ref(image), options, bytes, cx)?;
     let image = made.images.into_iter().next();
     image.ok_or_else(|| Error::output("there is no image to export"))
 }
 
 /// The image under its own manifest; `None` if that is not here or names what cannot be had.
 fn reuse(
-    image: &ImageToExport,
-    digest: &Digest,
+    (image, digest): (&ImageToExport, &Digest),
+    bytes: LayerBytes,
     cx: &Context<'_>,
 ) -> Result<Option<AssembledImage>> {
     if !cx.store.has_blob(digest) {
         return Ok(None);
     }
-    let bytes = cx.store.read_blob(digest, DOCUMENT_MAX)?;
-    let Ok(manifest) = Manifest::from_bytes(&bytes) else {
+    let document = cx.store.read_blob(digest, DOCUMENT_MAX)?;
+    let Ok(manifest) = Manifest::from_bytes(&document) else {
         return Ok(None);
     };
     let fits = manifest.config.digest == Digest::sha256_of(&image.config)
@@ -106,6 +130,12 @@ fn reuse(
     }
     for (layer, listed) in image.layers.iter().zip(&manifest.layers) {
         if cx.store.has_blob(&listed.digest) {
+            continue;
+        }
+        let original = cx.layers.original(layer)?;
+        let is_original =
+            original.is_some_and(|original| original.descriptor.digest == listed.digest);
+        if bytes == LayerBytes::Anywhere && is_original {
             continue;
         }
         // A layer that came compressed comes back as it was; its bytes may have to be fetched.
@@ -123,8 +153,8 @@ fn reuse(
         },
         layers: manifest.layers.iter().map(bare).collect(),
         manifest: Document {
-            descriptor: Descriptor::of(media_type_of(&manifest), &bytes),
-            bytes,
+            descriptor: Descriptor::of(media_type_of(&manifest), &document),
+            bytes: document,
         },
     }))
 }

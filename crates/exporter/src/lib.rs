@@ -38,7 +38,7 @@ pub use import::{
     Form, Imported, ImportedImage, ImportedIndex, Input, Layout, LayoutFetch, Platforms,
     ResolvedImage, Selection, Source, Which, import,
 };
-pub use kept::{KeptImage, KeptIndex, assemble_kept};
+pub use kept::{KeptImage, KeptIndex, assemble_kept, assemble_kept_named};
 pub use place::check_file_place;
 pub use spec::{
     Annotation, AnnotationPlace, Dangling, Dest, Export, ExportSpec, Family, ImageOptions,

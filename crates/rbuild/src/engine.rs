@@ -1,5 +1,6 @@
 //! The engine: a store, and everything that can be done with it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +34,8 @@ pub struct Engine {
     nursery: Arc<LazyNursery>,
     registry: RegistryImages,
     client: Arc<LazyClient>,
+    /// Clients for registries that an output calls insecure, by host.
+    insecure: Mutex<BTreeMap<String, Client>>,
     http: HttpSource,
     git: GitSource,
     limits: RemoteLimits,
@@ -93,6 +96,7 @@ impl Engine {
             nursery,
             registry,
             client,
+            insecure: Mutex::default(),
             http,
             git,
             limits,
@@ -273,6 +277,14 @@ impl Engine {
     pub(crate) fn client(&self) -> Result<&Client> {
         let client = self.client.get();
         client.map_err(|error| BuildError::caused(ErrorKind::Build, error))
+    }
+
+    /// A client that trusts a registry blindly.
+    pub(crate) fn insecure_client(&self, host: &str) -> Result<Client> {
+        let client = self.client()?;
+        let mut insecure = self.insecure.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = insecure.entry(host.to_owned());
+        Ok(known.or_insert_with(|| client.with_insecure(host)).clone())
     }
 
     pub(crate) fn http(&self) -> &HttpSource {

@@ -11,9 +11,9 @@ mod target;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
 
-use rbuild_exporter::{Assembled, AssembledImage};
+use rbuild_exporter::{Assembled, AssembledImage, Document};
 use rbuild_layer::{LayerId, LayerStore};
-use rbuild_oci::{Descriptor, Digest, Reference};
+use rbuild_oci::{Descriptor, Digest, MediaType, Reference};
 use rbuild_progress::{CancelToken, Meter, Sink, VertexKey};
 use rbuild_registry::{Client, PushBlob, PushContext, Supply};
 
@@ -24,6 +24,9 @@ pub use command::PushedImage;
 pub(crate) use command::push_recorded;
 pub(crate) use early::Early;
 pub(crate) use target::{Called, Security, Target, check};
+
+/// Largest manifest that is read back.
+const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 
 /// An image, and what may have to be fetched to push it.
 pub(crate) struct Parcel<'a> {
@@ -54,11 +57,13 @@ impl<'a> Parcel<'a> {
     fn content(&self) -> Vec<&Descriptor> {
         let of_image =
             |image: &'a AssembledImage| image.layers.iter().chain([&image.config.descriptor]);
+        let others = self.assembled.others.iter();
         let mut seen = BTreeSet::new();
         self.assembled
             .images
             .iter()
             .flat_map(of_image)
+            .chain(others.filter(|blob| !is_document(blob)))
             .filter(|blob| seen.insert(&blob.digest))
             .collect()
     }
@@ -149,8 +154,7 @@ impl<'a> Pushing<'a> {
             return Ok(());
         }
         let client = self.client(repository)?;
-        for image in &self.parcel.assembled.images {
-            let manifest = &image.manifest;
+        for manifest in self.children()? {
             let digest = &manifest.descriptor.digest;
             let reference = repository.with_digest(digest.clone());
             let status = self.says(format!("pushing manifest {digest}"));
@@ -167,6 +171,24 @@ impl<'a> Pushing<'a> {
         Ok(())
     }
 
+    /// What an index names, images and others, such as attestations.
+    fn children(&self) -> Result<Vec<Document>> {
+        let assembled = self.parcel.assembled;
+        let images = assembled
+            .images
+            .iter()
+            .map(|image| Ok(image.manifest.clone()));
+        let others = assembled.others.iter().filter(|blob| is_document(blob));
+        let others = others.map(|other| {
+            let store = self.engine.store();
+            Ok(Document {
+                descriptor: other.clone(),
+                bytes: store.read_blob(&other.digest, MAX_DOCUMENT_BYTES)?,
+            })
+        });
+        images.chain(others).collect()
+    }
+
     fn name(&self, name: &Reference) -> Result<()> {
         let (descriptor, bytes) = self.parcel.top();
         let pinned = name.with_digest(descriptor.digest.clone());
@@ -178,6 +200,10 @@ impl<'a> Pushing<'a> {
         status.finish();
         Ok(())
     }
+}
+
+fn is_document(blob: &Descriptor) -> bool {
+    matches!(blob.kind(), MediaType::Manifest | MediaType::Index)
 }
 
 /// A blob for a repository, with where it may be mounted from.

@@ -219,14 +219,12 @@ impl BuildError {
             return error;
         }
         error.report.message = format!("failed to push {name}: {}", error.report.message);
-        match (is_denied, name.domain(), name.path().split_once('/')) {
-            (true, "docker.io", Some(("library", rest))) => error.help(format!(
+        let official = name.path().strip_prefix("library/");
+        match official.filter(|_| is_denied && name.domain() == "docker.io") {
+            Some(rest) => error.help(format!(
                 "docker.io/library is for Docker's own images: name it REGISTRY/{rest}, or USER/{rest}"
             )),
-            (true, domain, _) => error.help(format!(
-                "log in to {domain} with an account that may write there, as with `docker login`"
-            )),
-            _ => error,
+            None => error,
         }
     }
 

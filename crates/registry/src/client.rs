@@ -89,12 +89,12 @@ impl Client {
         }
     }
 
-    /// The same client, but the registry at `host` may be spoken to without TLS.
+    /// The same client, but the registry at `host` need not prove who it is, nor speak TLS.
     ///
     /// Shares nothing with this one: what is allowed here must not leak into other requests.
     pub fn with_insecure(&self, host: &str) -> Self {
         let mut config = ClientConfig::clone(&self.inner.config);
-        config.hosts.entry(host.to_owned()).or_default().scheme = Scheme::InsecureHttp;
+        config.hosts.entry(host.to_owned()).or_default().scheme = Scheme::Insecure;
         Self::new(config)
     }
 

@@ -10,11 +10,8 @@ use rbuild_oci::{Descriptor, Platform, Reference};
 use rbuild_store::{Store, Table};
 use serde::{Deserialize, Serialize};
 
-use super::{Called, Security, Target};
+use super::{Called, MAX_DOCUMENT_BYTES, Security, Target};
 use crate::{BuildError, Result};
-
-/// Largest document that is read back.
-const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 
 /// A push that has begun.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +25,8 @@ pub(crate) struct Pending {
     images: Vec<PendingImage>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     index: Option<Descriptor>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Descriptor>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,6 +65,7 @@ impl Pending {
                 .index
                 .as_ref()
                 .map(|index| index.descriptor.clone()),
+            others: assembled.others.clone(),
         }
     }
 
@@ -124,9 +124,9 @@ impl Pending {
         };
         Ok(Assembled {
             images: self.images.iter().map(image).collect::<Result<_>>()?,
-            others: Vec::new(),
             index: self.index.as_ref().map(document).transpose()?,
             top: self.top.clone(),
+            others: self.others.clone(),
         })
     }
 

@@ -34,7 +34,7 @@ pub(crate) enum Called {
 pub(crate) enum Security {
     /// As configured.
     Configured,
-    /// Also without TLS.
+    /// Without a proof of who answers, or without TLS.
     Insecure,
 }
 
@@ -80,11 +80,10 @@ impl Target {
 
     /// The client for a name's registry.
     pub fn client(&self, engine: &Engine, name: &Reference) -> Result<Client> {
-        let client = engine.client()?;
-        Ok(match self.security {
-            Security::Configured => client.clone(),
-            Security::Insecure => client.with_insecure(name.domain()),
-        })
+        match self.security {
+            Security::Configured => engine.client().cloned(),
+            Security::Insecure => engine.insecure_client(name.domain()),
+        }
     }
 
     /// The reference that the image's own document is stored under.

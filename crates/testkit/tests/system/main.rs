@@ -31,6 +31,7 @@ mod platforms;
 mod proxies;
 mod pull;
 mod push;
+mod push_access;
 mod registry_tls;
 mod reproducible;
 mod rootless;

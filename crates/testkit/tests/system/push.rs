@@ -188,7 +188,7 @@ fn a_refused_push_ends_the_build_before_its_time() {
         .expect_code(1)
         .expect_text("failed to push")
         .expect_text("push access denied")
-        .expect_text("with an account that may write there");
+        .expect_text("rbuild login");
     assert!(begun.elapsed() < Duration::from_secs(50));
     place.assert_intact();
 }
@@ -405,6 +405,11 @@ fn several_platforms_and_names_become_indexes() {
     let id = fs::read_to_string(place.dir().join("id")).expect("read the id");
     assert_eq!(told["containerimage.digest"], id);
     assert_eq!(told["image.name"], names.join(","));
+    // The store has it as it was pushed.
+    let other = format!("{host}/c/app:1");
+    place.run(&["tag", &names[0], &other]).expect_success();
+    let pushed = place.run(&["push", &other]).expect_success();
+    assert_eq!(pushed.stdout, format!("{other}@{id}\n"));
     for platform in ["amd64", "arm64"] {
         let words = ["inspect", "--override-arch", platform];
         skopeo(&words, &format!("docker://{}", names[0]))

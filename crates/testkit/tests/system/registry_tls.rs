@@ -15,14 +15,14 @@ use serde_json::json;
 use crate::place::{LIMIT, Place, busybox};
 
 /// A registry behind TLS that holds busybox, and a Dockerfile that stands on it.
-struct Secure {
-    authority: Authority,
-    registry: Registry,
+pub struct Secure {
+    pub authority: Authority,
+    pub registry: Registry,
     place: Place,
 }
 
 impl Secure {
-    fn new(clients: bool) -> Self {
+    pub fn new(clients: bool) -> Self {
         let authority = Authority::new();
         let (certificate, key) = authority.server();
         let tls = RegistryTls {
@@ -198,7 +198,7 @@ fn token_service(key: Arc<TokenKey>, life: Duration, given: Arc<AtomicUsize>) ->
 }
 
 /// A registry that believes a token service only, and a place that builds on it.
-fn registry_with_tokens(life: Duration) -> (Registry, WebServer, Place, Arc<AtomicUsize>) {
+pub fn registry_with_tokens(life: Duration) -> (Registry, WebServer, Place, Arc<AtomicUsize>) {
     let key = Arc::new(TokenKey::new());
     let given = Arc::new(AtomicUsize::new(0));
     let service = token_service(Arc::clone(&key), life, Arc::clone(&given));
