@@ -125,16 +125,19 @@ impl Endpoint {
 
     /// Refuses plain HTTP to where it is not allowed.
     ///
-    /// Allowed are hosts configured for it, and loopback hosts if this endpoint itself is spoken to
-    /// in plain HTTP: a registry elsewhere has no business with our loopback.
+    /// Allowed are hosts configured for it, and loopback hosts if this endpoint itself is one and spoken
+    /// to in plain HTTP: a registry elsewhere, or whoever answers for one without TLS, has no business
+    /// with our loopback.
     pub(crate) fn check(&self, rules: &Rules, url: &Url) -> Result<()> {
         let host = authority(url);
         let allowed = match url.scheme() {
             "https" => true,
             "http" => {
-                let to_loopback = url.host_str().is_some_and(is_loopback);
+                let stays_here = [url, &self.base]
+                    .iter()
+                    .all(|url| url.host_str().is_some_and(is_loopback));
                 self.is_origin_of(url)
-                    || (to_loopback && self.base.scheme() == "http")
+                    || (stays_here && self.base.scheme() == "http")
                     || rules.allows_plain(&host)
             }
             _ => false,

@@ -75,6 +75,9 @@ fn plain_http_is_refused_off_loopback_and_from_afar() {
     assert!(!check("127.0.0.1:1", "http://elsewhere/x"));
     assert!(check("127.0.0.1:1", "http://127.0.0.1:2/x"));
     assert!(check("ghcr.io", "http://lan/x"));
+    assert!(check("lan:80", "http://lan/x"));
+    assert!(!check("lan:80", "http://127.0.0.1:2375/x"));
+    assert!(!check("lan:80", "http://localhost/x"));
     assert!(!check("ghcr.io", "file:///etc/passwd"));
 }
 
