@@ -10,7 +10,11 @@ use serde::Deserialize;
 
 use super::address::Address;
 use super::files::{broken, broken_toml};
+use super::tls::Identity;
 use crate::Result;
+
+/// The name of the folder for registries that have none of their own.
+pub(super) const DEFAULT: &str = "_default";
 
 /// A `hosts.toml`.
 #[derive(Clone, Debug, Default)]
@@ -135,6 +139,18 @@ impl HostsFile {
             hosts,
             file: file.to_owned(),
         })
+    }
+
+    /// Whether it is for every registry that has none of its own.
+    pub(crate) fn is_for_all(&self) -> bool {
+        let folder = self.file.parent();
+        folder.is_some_and(|folder| folder.ends_with(DEFAULT))
+    }
+
+    /// Whether a certificate of ours is one that it names.
+    pub(crate) fn shows(&self, identity: &Identity) -> bool {
+        let mut clients = self.own.clients.iter();
+        clients.any(|(certificate, _)| *certificate == identity.file)
     }
 }
 

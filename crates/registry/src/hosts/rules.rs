@@ -9,7 +9,7 @@ use reqwest::header::HeaderMap;
 
 use super::address::Address;
 use super::certs;
-use super::containerd::{Host, HostsFile, Settings};
+use super::containerd::{DEFAULT, Host, HostsFile, Settings};
 use super::docker::{Daemon, bare_host};
 use super::files::{HostFiles, broken, list, read_text};
 use super::podman::Registries;
@@ -19,8 +19,6 @@ use crate::config::{ClientConfig, Scheme};
 use crate::endpoint::is_loopback;
 use crate::{Error, Result};
 
-/// The name of the folder for registries that have none of their own.
-const DEFAULT: &str = "_default";
 /// The port to look an address up with; any will do.
 const ANY_PORT: u16 = 443;
 
@@ -275,14 +273,22 @@ impl Rules {
         })
     }
 
-    /// Authorities for a host that a registry sends us to, and nothing that weakens the proof.
+    /// How TLS is spoken with a host that a registry sends us to: what settings say that name it. Those for
+    /// all registries add their authorities, but neither our certificate nor leave to do without a proof.
     ///
     /// Errors: [`Error::HostFile`].
     pub(crate) fn foreign_tls(&self, host: &str) -> Result<Tls> {
-        let mut tls = self.folder(host)?.tls.clone();
+        let folder = self.folder(host)?;
+        let mut tls = folder.tls.clone();
+        let for_all = folder.hosts.as_ref().filter(|hosts| hosts.is_for_all());
+        if let Some(hosts) = for_all {
+            tls.identity = tls.identity.filter(|identity| !hosts.shows(identity));
+        }
         let trust = match self.own_trust(host) {
             Some(trust) => Some(trust),
-            None => self.trust_by_files(host, &mut Vec::new())?,
+            None => self
+                .trust_by_files(host, &mut Vec::new())?
+                .filter(|trust| for_all.is_none() || *trust != Trust::Unproven),
         };
         if matches!(trust, Some(Trust::Unproven | Trust::Lenient)) {
             tls.verify = Verify::No;

@@ -251,6 +251,31 @@ fn authorities_add_up_and_stay_with_their_host() {
 }
 
 #[test]
+fn what_is_for_all_registries_is_not_for_where_they_lead() {
+    let machine = Machine::new();
+    for name in ["server.pem", "server.key.pem"] {
+        let pem = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/registry");
+        let pem = std::fs::read_to_string(Path::new(pem).join(name)).unwrap();
+        machine.write(&format!("containerd/certs.d/_default/{name}"), &pem);
+        machine.write(&format!("containerd/certs.d/named.example/{name}"), &pem);
+    }
+    machine.ca("containerd/certs.d/_default/ca.pem");
+    machine.ca("containerd/certs.d/named.example/ca.pem");
+    let text =
+        "ca = \"ca.pem\"\nclient = [[\"server.pem\", \"server.key.pem\"]]\nskip_verify = true\n";
+    machine.write("containerd/certs.d/_default/hosts.toml", text);
+    machine.write("containerd/certs.d/named.example/hosts.toml", text);
+    let rules = machine.rules().unwrap();
+    let told = |tls: &Tls| (tls.roots.len(), tls.identity.is_some(), tls.verify);
+    let all = (1, true, Verify::No);
+    let site = rules.sites("any.example", "x", Wanted::Tag).unwrap();
+    assert_eq!(told(&site[0].tls), all);
+    let foreign = |host| told(&rules.foreign_tls(host).unwrap());
+    assert_eq!(foreign("storage.example"), (1, false, Verify::Yes));
+    assert_eq!(foreign("named.example"), all);
+}
+
+#[test]
 fn a_file_that_makes_no_sense_is_named() {
     let check = |path: &str, text: &str, wanted: &str| {
         let machine = Machine::new();
