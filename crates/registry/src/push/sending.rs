@@ -95,6 +95,11 @@ impl Upload {
         let Some(location) = self.remembered.clone() else {
             return Ok(false);
         };
+        // Begun under other settings, perhaps without TLS: not a place to go on to, nor to fail at.
+        if !place.endpoint.is_origin_of(&location) {
+            self.tell(Question::Forget);
+            return Ok(false);
+        }
         let session = Session {
             location,
             shortest_chunk: 0,

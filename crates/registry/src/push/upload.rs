@@ -79,6 +79,9 @@ impl Upload {
     async fn push(&self, endpoint: &Endpoint) -> Result<Pushed> {
         let place = self.place(endpoint, Access::Push);
         if self.is_there(&place).await? {
+            if self.remembered.is_some() {
+                self.tell(Question::Forget);
+            }
             return Ok(Pushed::Present);
         }
         let mut progress = Progress::new();

@@ -318,6 +318,26 @@ fn what_an_earlier_push_left_may_be_gone() {
 }
 
 #[test]
+fn what_was_begun_elsewhere_is_forgotten_and_sent_anew() {
+    let (server, here) = (Server::start(), Here::new());
+    let bytes = noise(LARGE);
+    let key = format!("upload {}/a/b {}", server.host(), Digest::sha256_of(&bytes));
+    let table = rbuild_store::Table::Remotes;
+    let push = || here.push(&client(), &server.reference("a/b:1"), &[here.blob(&bytes)]);
+    // As after a change between plain HTTP and TLS.
+    let other = format!("https://{}/v2/a/b/blobs/uploads/1", server.host());
+    here.store.put(table, &key, other.as_bytes()).unwrap();
+    assert_eq!(push().unwrap(), [Pushed::Sent]);
+    let whole = format!("PUT {LARGE}");
+    assert_eq!(server.state().uploads.log, ["HEAD", "POST", &whole]);
+    assert_eq!(here.store.get(table, &key).unwrap(), None);
+    // Nor is anything kept of an upload whose blob came there by other means.
+    here.store.put(table, &key, other.as_bytes()).unwrap();
+    assert_eq!(push().unwrap(), [Pushed::Present]);
+    assert_eq!(here.store.get(table, &key).unwrap(), None);
+}
+
+#[test]
 fn upload_elsewhere_gets_no_credential() {
     let (server, here) = (Server::start(), Here::new());
     let other = server.listen_elsewhere();
