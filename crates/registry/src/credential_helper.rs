@@ -1,11 +1,13 @@
 //! Credential helpers: programs that speak Docker's little protocol.
 
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rbuild_progress::{CancelToken, Cancelled};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 
 use crate::credential::{Credential, CredentialError};
@@ -175,39 +177,23 @@ enum Reading {
     TimedOut,
 }
 
-/// Reads standard output to its end, waiting for it, the deadline and the token together.
+/// Reads standard output to its end and waits for the program's, for the deadline and the token together.
 fn read(child: &mut Guard, deadline: Instant, cancel: &CancelToken) -> io::Result<Reading> {
     let mut output = Vec::new();
     let Some(mut stdout) = child.0.stdout.take() else {
         return Ok(Reading::Done(output));
     };
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(Reading::TimedOut);
-        }
-        let left = Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        let stop = cancel.as_fd();
-        let mut fds = [
-            PollFd::new(&stdout, PollFlags::IN),
-            PollFd::new(&stop, PollFlags::IN),
-        ];
-        match poll(&mut fds, Some(&left)) {
-            Err(rustix::io::Errno::INTR) => continue,
-            outcome => outcome?,
-        };
-        if cancel.is_cancelled() {
-            return Err(Cancelled.into());
-        }
-        if fds[0].revents().is_empty() {
-            continue;
-        }
+    while is_ready(&stdout, deadline, cancel)? {
         let mut piece = [0; 4096];
         match stdout.read(&mut piece)? {
-            0 => return Ok(Reading::Done(output)),
+            // It may go on without an output.
+            0 => {
+                let ended = pidfd_open(Pid::from_child(&child.0), PidfdFlags::empty())?;
+                return Ok(match is_ready(&ended, deadline, cancel)? {
+                    true => Reading::Done(output),
+                    false => Reading::TimedOut,
+                });
+            }
             got => output.extend_from_slice(&piece[..got]),
         }
         if output.len() > OUTPUT_LIMIT {
@@ -215,6 +201,33 @@ fn read(child: &mut Guard, deadline: Instant, cancel: &CancelToken) -> io::Resul
                 io::ErrorKind::InvalidData,
                 "too much output",
             ));
+        }
+    }
+    Ok(Reading::TimedOut)
+}
+
+/// Waits until a descriptor is readable; false if it is not by the deadline. Fails once the token is set.
+fn is_ready(fd: &impl AsFd, deadline: Instant, cancel: &CancelToken) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let left = Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut fds = [
+            PollFd::new(fd, PollFlags::IN),
+            PollFd::new(cancel, PollFlags::IN),
+        ];
+        match poll(&mut fds, Some(&left)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            outcome => outcome?,
+        };
+        cancel.check()?;
+        if !fds[0].revents().is_empty() {
+            return Ok(true);
         }
     }
 }
@@ -319,6 +332,9 @@ mod tests {
             Duration::from_millis(50),
             &CancelToken::new(),
         );
+        assert!(matches!(error, Err(CredentialError::Slow { .. })));
+        let mute = "exec >&-; exec sleep 60";
+        let error = helper(mute, Duration::from_millis(200), &CancelToken::new());
         assert!(matches!(error, Err(CredentialError::Slow { .. })));
         let cancel = CancelToken::new();
         cancel.cancel();
