@@ -326,9 +326,6 @@ impl Transport {
         if let Some(identity) = &tls.identity {
             builder = builder.identity(Identity::from_pem(&identity.pem)?);
         }
-        if let Some(identity) = &tls.identity {
-            builder = builder.identity(Identity::from_pem(&identity.pem)?);
-        }
         if let Some(proxy) = proxy {
             builder = builder.proxy(proxy);
         }
