@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
 
 /// The work was cancelled before it was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +113,22 @@ impl CancelToken {
 }
 
 impl CancelToken {
+    /// Waits until this latch or `other` is set.
+    ///
+    /// Also returns, with neither set, where the system cannot wait.
+    pub fn wait_either(&self, other: &CancelToken) {
+        while !self.is_cancelled() && !other.is_cancelled() {
+            let mut fds = [
+                PollFd::new(self, PollFlags::IN),
+                PollFd::new(other, PollFlags::IN),
+            ];
+            // A wait that a signal interrupted comes round again.
+            if poll(&mut fds, None).is_err_and(|errno| errno != Errno::INTR) {
+                return;
+            }
+        }
+    }
+
     /// Returns a descriptor that polls readable once the latch is set; do not read it.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.latch.event.as_fd()

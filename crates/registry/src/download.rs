@@ -27,8 +27,6 @@ pub(crate) struct Download {
     /// Any place, or the registry itself after a mirror has brought something else.
     pub(crate) wanted: Wanted,
     pub(crate) cancel: CancelToken,
-    /// Set when a sibling has failed.
-    pub(crate) stop: CancelToken,
     pub(crate) pieces: mpsc::Sender<Result<Bytes>>,
 }
 
@@ -45,7 +43,7 @@ enum End {
 impl Download {
     /// Sends all pieces, or those up to an error.
     pub(crate) async fn run(self) {
-        let work = until(&self.stop, async {
+        let work = async {
             // Never closed, so this only fails if that changes; then there is nothing to wait for.
             let _permit = self
                 .inner
@@ -54,7 +52,7 @@ impl Download {
                 .await
                 .map_err(|_| Cancelled)?;
             self.fetch_anywhere().await
-        });
+        };
         if let Err(error) = until(&self.cancel, work).await {
             // Fails if nobody listens any more, and then nobody wants to know.
             self.pieces.send(Err(error)).await.ok();

@@ -56,7 +56,7 @@ impl Client {
         descriptor: &Descriptor,
         cx: &FetchContext<'_>,
     ) -> Result<()> {
-        self.fetch((reference, descriptor), cx, cx.cancel)
+        self.fetch((reference, descriptor), cx)
     }
 
     /// Brings several blobs into the store, as many at once as the configuration allows.
@@ -68,9 +68,10 @@ impl Client {
         descriptors: &[Descriptor],
         cx: &FetchContext<'_>,
     ) -> Result<()> {
-        let parallel = self.inner.config.parallel;
-        each(descriptors, parallel, |one, stop| {
-            self.fetch((reference, one), cx, stop)
+        let limit = self.inner.config.parallel;
+        each(descriptors, (limit, cx.cancel), |one, stop| {
+            let cancel = stop;
+            self.fetch((reference, one), &FetchContext { cancel, ..*cx })
         })?;
         Ok(())
     }
@@ -107,7 +108,7 @@ impl Client {
         cancel: &CancelToken,
     ) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let download = self.download((reference, descriptor), wanted, cancel, cancel);
+        let download = self.download((reference, descriptor), wanted, cancel);
         self.receive(download, |piece| {
             bytes.extend_from_slice(piece);
             Ok(())
@@ -119,12 +120,7 @@ impl Client {
         Ok(bytes)
     }
 
-    fn fetch(
-        &self,
-        what: (&Reference, &Descriptor),
-        cx: &FetchContext<'_>,
-        stop: &CancelToken,
-    ) -> Result<()> {
+    fn fetch(&self, what: (&Reference, &Descriptor), cx: &FetchContext<'_>) -> Result<()> {
         let digest = &what.1.digest;
         if cx.store.has_blob(digest) {
             return Ok(());
@@ -136,11 +132,11 @@ impl Client {
         if cx.store.has_blob(digest) {
             return Ok(());
         }
-        match self.fetch_from(what, Wanted::Digest, (cx, stop)) {
+        match self.fetch_from(what, Wanted::Digest, cx) {
             // What a mirror brings is not the registry's fault, nor the user's.
             Err(Error::WrongDigest { .. }) if self.has_mirrors(what.0, cx.cancel) => {
                 tracing::debug!(%digest, "a mirror brought something else");
-                self.fetch_from(what, Wanted::Registry, (cx, stop))
+                self.fetch_from(what, Wanted::Registry, cx)
             }
             outcome => outcome,
         }
@@ -157,12 +153,12 @@ impl Client {
         &self,
         (reference, descriptor): (&Reference, &Descriptor),
         wanted: Wanted,
-        (cx, stop): (&FetchContext<'_>, &CancelToken),
+        cx: &FetchContext<'_>,
     ) -> Result<()> {
         let digest = &descriptor.digest;
         let meter = Meter::new(cx.sink, cx.vertex, digest.as_str(), Some(descriptor.size));
         let mut ingest = cx.store.ingest().map_err(|e| refused(digest, e))?;
-        let download = self.download((reference, descriptor), wanted, cx.cancel, stop);
+        let download = self.download((reference, descriptor), wanted, cx.cancel);
         self.receive(download, |piece| {
             ingest.write_all(piece).map_err(|source| Error::Write {
                 digest: digest.clone(),
@@ -186,7 +182,6 @@ impl Client {
         (reference, descriptor): (&Reference, &Descriptor),
         wanted: Wanted,
         cancel: &CancelToken,
-        stop: &CancelToken,
     ) -> (Download, mpsc::Receiver<Result<bytes::Bytes>>) {
         let (pieces, receiver) = mpsc::channel(QUEUE);
         let download = Download {
@@ -195,7 +190,6 @@ impl Client {
             descriptor: descriptor.clone(),
             wanted,
             cancel: cancel.clone(),
-            stop: stop.clone(),
             pieces,
         };
         (download, receiver)

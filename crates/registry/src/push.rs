@@ -99,7 +99,7 @@ impl Client {
         blob: &PushBlob,
         cx: &PushContext<'_>,
     ) -> Result<Pushed> {
-        self.push(reference, blob, cx, cx.cancel)
+        self.push(reference, blob, cx)
     }
 
     /// Gives a repository several blobs, as many at once as the configuration allows; returns how it
@@ -112,8 +112,10 @@ impl Client {
         blobs: &[PushBlob],
         cx: &PushContext<'_>,
     ) -> Result<Vec<Pushed>> {
-        each(blobs, self.inner.config.parallel, |blob, stop| {
-            self.push(reference, blob, cx, stop)
+        let limit = self.inner.config.parallel;
+        each(blobs, (limit, cx.cancel), |blob, stop| {
+            let cancel = stop;
+            self.push(reference, blob, &PushContext { cancel, ..*cx })
         })
     }
 }

@@ -298,15 +298,7 @@ fn with_hangup<T>(
     };
     thread::scope(|scope| {
         let watch = || {
-            use rustix::event::{PollFd, PollFlags, poll};
-            while !done.is_cancelled() && !cancel.is_cancelled() {
-                let mut fds = [
-                    PollFd::new(cancel, PollFlags::IN),
-                    PollFd::new(&done, PollFlags::IN),
-                ];
-                // An interrupted wait comes round again.
-                poll(&mut fds, None).ok();
-            }
+            cancel.wait_either(&done);
             if cancel.is_cancelled() {
                 hang_up();
             }

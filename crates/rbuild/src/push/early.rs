@@ -16,7 +16,6 @@ use rbuild_oci::{Descriptor, Reference};
 use rbuild_progress::{CancelToken, Sink, VertexKey};
 use rbuild_registry::{InStore, PushContext};
 use rbuild_worker::Made;
-use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{Target, homes, wanted};
 use crate::engine::Engine;
@@ -317,15 +316,7 @@ fn is_final(error: &rbuild_registry::Error) -> bool {
 
 /// Hands a cancellation on to all that runs, until the work is over.
 fn forward(cancel: &CancelToken, signals: &Signals) {
-    while !signals.aside.is_cancelled() && !cancel.is_cancelled() {
-        let mut fds = [
-            PollFd::new(cancel, PollFlags::IN),
-            PollFd::new(&signals.aside, PollFlags::IN),
-        ];
-        if poll(&mut fds, None).is_err_and(|errno| errno != rustix::io::Errno::INTR) {
-            break;
-        }
-    }
+    cancel.wait_either(&signals.aside);
     if cancel.is_cancelled() {
         signals.steps.cancel();
         signals.aside.cancel();

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use bytes::Bytes;
 use rbuild_oci::{Digest, Reference};
-use rbuild_progress::{CancelToken, Cancelled, Meter};
+use rbuild_progress::{Cancelled, Meter};
 use rbuild_store::Table;
 use reqwest::Url;
 use tokio::sync::mpsc;
@@ -29,13 +29,12 @@ struct Reading<'a> {
 }
 
 impl Client {
-    /// Pushes one blob; `stop` is set when a sibling has failed.
+    /// Pushes one blob.
     pub(super) fn push(
         &self,
         reference: &Reference,
         blob: &PushBlob,
         cx: &PushContext<'_>,
-        stop: &CancelToken,
     ) -> Result<Pushed> {
         let digest = &blob.descriptor.digest;
         let lock = format!("push {} {digest}", reference.name());
@@ -57,7 +56,6 @@ impl Client {
             blob: blob.clone(),
             remembered: reading.remembered()?,
             cancel: cx.cancel.clone(),
-            stop: stop.clone(),
             questions,
         };
         cx.cancel.check()?;

@@ -49,8 +49,6 @@ pub(super) struct Upload {
     /// Where an earlier upload of the same blob went on.
     pub remembered: Option<Url>,
     pub cancel: CancelToken,
-    /// Set when a sibling has failed.
-    pub stop: CancelToken,
     pub questions: mpsc::UnboundedSender<Question>,
 }
 
@@ -63,10 +61,10 @@ impl AskFor for Upload {
 impl Upload {
     /// Sends the blob and says how that ended.
     pub async fn run(self) {
-        let work = until(&self.stop, async {
+        let work = async {
             let endpoint = self.inner.registry(&self.reference).await?;
             self.push(&endpoint).await
-        });
+        };
         let ended = until(&self.cancel, work).await;
         self.tell(Question::End(ended));
     }

@@ -229,6 +229,25 @@ fn what_the_store_lacks_is_brought_only_if_the_registry_lacks_it_too() {
 }
 
 #[test]
+fn a_failure_ends_the_wait_for_a_blob_that_another_process_sends() {
+    let (server, here) = (Server::start(), Here::new());
+    let (sent_by_another, absent) = (here.blob(b"busy"), Here::new().blob(b"absent"));
+    let digest = &sent_by_another.descriptor.digest;
+    let key = format!("push {}/a/b {digest}", server.host());
+    let held = here.store.work_lock(&key, &CancelToken::new()).unwrap();
+    let (reference, blobs) = (server.reference("a/b:1"), [sent_by_another, absent]);
+    let (ended, end) = std::sync::mpsc::channel();
+    let pushed = std::thread::scope(|scope| {
+        scope.spawn(|| ended.send(here.push(&client(), &reference, &blobs)));
+        let pushed = end.recv_timeout(std::time::Duration::from_secs(20));
+        drop(held);
+        pushed
+    });
+    let error = pushed.expect("it does not wait").unwrap_err();
+    assert!(error.to_string().contains("store blob"), "{error}");
+}
+
+#[test]
 fn tokens_ask_for_what_is_done() {
     let (server, here) = (Server::start(), Here::new());
     server.state().login = bearer();
