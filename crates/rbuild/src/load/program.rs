@@ -80,7 +80,14 @@ pub(super) fn feed(
     let input = input.ok_or_else(|| BuildError::build("a child without its input"))?;
     let input = File::from(OwnedFd::from(input));
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| child.read(cancel));
+        let reader = scope.spawn(|| {
+            let ran = child.read(cancel);
+            if ran.is_err() {
+                // Else `write` would be stuck for as long as a child that takes nothing lives.
+                child.child.kill().ok();
+            }
+            ran
+        });
         let written = write(input);
         let ran = reader
             .join()
@@ -268,6 +275,21 @@ mod tests {
             let error = hanging.join().unwrap().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Cancelled);
         });
+        assert!(begin.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_program_that_takes_no_input_ends_with_the_token() {
+        let cancel = CancelToken::new();
+        let begin = Instant::now();
+        let write = |mut file: File| {
+            cancel.cancel();
+            let written = file.write_all(&vec![b'x'; 1 << 20]);
+            written.map_err(|error| BuildError::build(error.to_string()))
+        };
+        let deaf = ["-c", "trap '' TERM; exec sleep 60"];
+        let error = feed(&sh(), &deaf, write, &cancel).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
         assert!(begin.elapsed() < Duration::from_secs(30));
     }
 
