@@ -55,7 +55,8 @@ impl Engine {
     /// Nothing is built. What the registry has is not sent again, and of large layers only the rest, if it
     /// still knows their upload.
     ///
-    /// Errors: a name under which no push is unfinished; those of the registry.
+    /// Errors: a name under which no push is unfinished; the first of those of the registries, after all
+    /// were tried.
     pub fn resume_push(
         &self,
         names: &[Reference],
@@ -80,15 +81,21 @@ impl Engine {
                     .help("`rbuild push NAME` pushes what the store has under that name"),
             );
         }
-        wanted
-            .iter()
-            .map(|(pending, target)| {
-                let shown: Vec<String> = target.names.iter().map(ToString::to_string).collect();
-                announced(sink, &format!("pushing {}", shown.join(", ")), |key| {
-                    self.finish(pending, target, (sink, key, cancel))
-                })
-            })
-            .collect()
+        let (mut pushed, mut failure) = (Vec::new(), None);
+        for (pending, target) in &wanted {
+            let shown: Vec<String> = target.names.iter().map(ToString::to_string).collect();
+            let done = announced(sink, &format!("pushing {}", shown.join(", ")), |key| {
+                self.finish(pending, target, (sink, key, cancel))
+            });
+            match done {
+                Ok(image) => pushed.push(image),
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        failure.map_or(Ok(pushed), Err)
     }
 
     fn push_one(

@@ -83,9 +83,13 @@ impl Pending {
         Ok(store.put(Table::Remotes, &self.key(), &row)?)
     }
 
-    /// Drops the record.
+    /// Drops the record, unless another push under the same names has put its own in its place.
     pub fn end(&self, store: &Store) -> Result<()> {
-        Ok(store.delete(Table::Remotes, &self.key())?)
+        let own = serde_json::to_vec(self).map_err(BuildError::encode)?;
+        if store.get(Table::Remotes, &self.key())? == Some(own) {
+            store.delete(Table::Remotes, &self.key())?;
+        }
+        Ok(())
     }
 
     /// Where it goes.
@@ -142,3 +146,34 @@ impl Pending {
 }
 
 const PREFIX: &str = "push ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_that_ends_leaves_the_record_of_one_begun_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let push = |content: &[u8]| Pending {
+            names: vec!["h.io/a:1".to_owned()],
+            by_digest: false,
+            insecure: false,
+            top: Descriptor::of(rbuild_oci::media_type::OCI_MANIFEST, content),
+            images: Vec::new(),
+            index: None,
+            others: Vec::new(),
+        };
+        let tops = || -> Vec<Descriptor> {
+            let all = Pending::all(&store).unwrap();
+            all.into_iter().map(|pending| pending.top).collect()
+        };
+        let (first, second) = (push(b"1"), push(b"2"));
+        first.begin(&store).unwrap();
+        second.begin(&store).unwrap();
+        first.end(&store).unwrap();
+        assert_eq!(tops(), std::slice::from_ref(&second.top));
+        second.end(&store).unwrap();
+        assert_eq!(tops(), []);
+    }
+}

@@ -267,6 +267,33 @@ fn what_was_refused_is_pushed_later_without_building() {
 }
 
 #[test]
+fn a_push_that_fails_again_does_not_keep_others_from_being_finished() {
+    let registry = Registry::start_with_login();
+    let tree = Tree::new().file("first", "1");
+    let place = Place::with("FROM scratch\nCOPY first /first\n", tree);
+    // It comes first: pushes are gone on with in the order of their names.
+    let hopeless = "127.0.0.1:1/app:1";
+    let name = format!("{}/team/app:1", registry.host());
+    place.build(&["-t", hopeless, "-t", &name]).expect_success();
+    let push = |words: &[&str], password| {
+        let mut command = place.rbuild(&["push"]);
+        let login = login(&place, &registry, password);
+        run(command.args(words).env("DOCKER_CONFIG", login), LIMIT)
+    };
+    push(&[hopeless], "wrong").expect_code(1);
+    push(&[&name], "wrong").expect_code(1);
+    push(&["--resume"], REGISTRY_PASSWORD)
+        .expect_code(1)
+        .expect_text("127.0.0.1:1");
+    push(&["--resume", &name], REGISTRY_PASSWORD)
+        .expect_code(1)
+        .expect_text("is unfinished");
+    push(&["--resume", hopeless], REGISTRY_PASSWORD)
+        .expect_code(1)
+        .expect_text("127.0.0.1:1");
+}
+
+#[test]
 fn a_killed_push_leaves_no_tag_and_is_finished_later() {
     let registry = Registry::start();
     let place = Place::new("FROM scratch\nCOPY large /large\n");
