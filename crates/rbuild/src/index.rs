@@ -6,9 +6,12 @@ mod copy;
 mod list;
 mod source;
 
+use std::collections::BTreeSet;
+
 use rbuild_exporter::Annotation;
 use rbuild_oci::{Address, Descriptor, Digest, Platform, Reference};
 use rbuild_progress::{CancelToken, Sink};
+use rbuild_store::{Store, Table};
 
 use crate::engine::Engine;
 use crate::step::announced;
@@ -202,15 +205,60 @@ impl Engine {
         }
     }
 
-    /// Removes blobs that were fetched for a copy, unless something else uses them by now.
+    /// Removes blobs that were fetched for a copy, unless something else uses them by now: another process may
+    /// have found them here, and have no other place to get them from.
     fn remove_unneeded(&self, blobs: &[Digest], cancel: &CancelToken) -> Result<()> {
         if blobs.is_empty() {
             return Ok(());
         }
-        let lock = self.store().gc_lock(cancel)?;
-        for digest in blobs {
-            self.store().remove_blob(&lock, digest)?;
+        let store = self.store();
+        let lock = store.gc_lock(cancel)?;
+        let named = named(store, blobs)?;
+        for digest in blobs.iter().filter(|digest| !named.contains(digest)) {
+            store.remove_blob(&lock, digest)?;
         }
         Ok(())
+    }
+}
+
+/// Those of some blobs that a layer, an image, a push or a memory of a registry names.
+fn named<'b>(store: &Store, blobs: &'b [Digest]) -> Result<BTreeSet<&'b Digest>> {
+    let mut named = BTreeSet::new();
+    for table in [Table::Layers, Table::Images, Table::Remotes] {
+        for (key, row) in store.list(table, "")? {
+            // Names stand in full in all of these rows, which are JSON.
+            let row = String::from_utf8_lossy(&row);
+            let names = |digest: &&Digest| key == digest.as_str() || row.contains(digest.as_str());
+            named.extend(blobs.iter().filter(names));
+        }
+    }
+    Ok(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blobs_that_records_name_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let blobs: Vec<Digest> = (0u8..5).map(|n| Digest::sha256_of(&[n])).collect();
+        let [config, manifest, layer, pushed, spare] = blobs.as_slice() else {
+            panic!("five blobs");
+        };
+        let row = |digest: &Digest| format!("{{\"some\":[\"{digest}\"]}}");
+        let put = |table, key: &str, row: String| store.put(table, key, row.as_bytes()).unwrap();
+        put(Table::Images, config.as_str(), row(manifest));
+        put(Table::Layers, "an id", row(layer));
+        put(Table::Remotes, "push h.io/a", row(pushed));
+        // Where the upload of a copy goes on is no use of the blob.
+        put(
+            Table::Remotes,
+            &format!("upload h.io/a {spare}"),
+            "http://h.io/u".to_owned(),
+        );
+        let expected = BTreeSet::from([config, manifest, layer, pushed]);
+        assert_eq!(named(&store, &blobs).unwrap(), expected);
     }
 }
