@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// The settings for registries, read when they are first needed.
 pub(crate) struct LazyRules {
     config: Arc<ClientConfig>,
-    rules: OnceLock<Arc<Rules>>,
+    rules: OnceLock<Rules>,
 }
 
 impl LazyRules {
@@ -25,12 +25,30 @@ impl LazyRules {
         }
     }
 
-    /// Errors: [`Error::HostFile`].
-    pub(crate) fn get(&self) -> Result<&Arc<Rules>> {
+    /// Finds something in the settings, on a thread that may read files and look names up: the network
+    /// thread must not wait for that.
+    ///
+    /// Errors: [`Error::HostFile`], those of `find`.
+    pub(crate) async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        find: impl FnOnce(&Rules) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.config.host_files == HostFiles::default() {
+            return find(self.get()?);
+        }
+        let rules = Arc::clone(self);
+        let found = tokio::task::spawn_blocking(move || find(rules.get()?));
+        found.await.map_err(|source| Error::Setup {
+            reason: "read the settings for registries",
+            source: Box::new(source),
+        })?
+    }
+
+    fn get(&self) -> Result<&Rules> {
         if let Some(rules) = self.rules.get() {
             return Ok(rules);
         }
-        let read = Arc::new(Rules::read(Arc::clone(&self.config))?);
+        let read = Rules::read(Arc::clone(&self.config))?;
         Ok(self.rules.get_or_init(|| read))
     }
 }
@@ -54,21 +72,10 @@ impl Inner {
         (domain, path): (&str, &str),
         wanted: Wanted,
     ) -> Result<Vec<Endpoint>> {
-        let rules = Arc::clone(self.rules.get()?);
         let (registry, path) = (domain, path.to_owned());
         let domain = domain.to_owned();
-        let find = move || rules.sites(&domain, &path, wanted);
-        let sites = if self.config.host_files == HostFiles::default() {
-            find()?
-        } else {
-            // Reads files and looks names up, which the network thread must not wait for.
-            tokio::task::spawn_blocking(find)
-                .await
-                .map_err(|source| Error::Setup {
-                    reason: "read the settings for registries",
-                    source: Box::new(source),
-                })??
-        };
+        let find = move |rules: &Rules| rules.sites(&domain, &path, wanted);
+        let sites = self.rules.ask(find).await?;
         let mut endpoints = Vec::new();
         for site in &sites {
             endpoints.extend(Endpoint::of(site)?);
@@ -172,4 +179,31 @@ fn no_place(host: &str) -> Error {
 /// Whether it may go better without TLS.
 fn is_no_tls(error: &Error) -> bool {
     matches!(error, Error::Tls { .. } | Error::Unreachable { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn files_are_read_off_the_network_thread() {
+        let asked_on = |host_files| {
+            let config = ClientConfig {
+                host_files,
+                ..ClientConfig::default()
+            };
+            let rules = Arc::new(LazyRules::new(Arc::new(config)));
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let asked = rules.ask(|_| Ok(thread::current().id()));
+            runtime.unwrap().block_on(asked).unwrap()
+        };
+        assert_eq!(asked_on(HostFiles::default()), thread::current().id());
+        let some = HostFiles {
+            containerd: vec!["/none".into()],
+            ..HostFiles::default()
+        };
+        assert_ne!(asked_on(some), thread::current().id());
+    }
 }

@@ -12,7 +12,7 @@ use reqwest::{Certificate, Identity, Method, Proxy, Response, StatusCode, Url};
 
 use crate::config::{ClientConfig, Reach};
 use crate::endpoint::{Endpoint, authority};
-use crate::hosts::{Tls, Verify};
+use crate::hosts::{Rules, Tls, Verify};
 use crate::network::{inner, reason};
 use crate::outgoing::{Part, Watch};
 use crate::places::LazyRules;
@@ -133,8 +133,8 @@ impl Transport {
     async fn follow(&self, call: &Call<'_>) -> Result<Response> {
         let mut url = call.url.clone();
         for _ in 0..=REDIRECTS {
-            call.endpoint.check(self.rules.get()?, &url)?;
-            let response = self.exchange(call, &url).await?;
+            let tls = self.checked(call, &url).await?;
+            let response = self.exchange(call, &url, &tls).await?;
             match redirect(&response, &url)? {
                 Some(next) if !matches!(call.payload, Payload::Form(_)) => url = next,
                 _ => return Ok(response),
@@ -147,12 +147,12 @@ impl Transport {
         })
     }
 
-    async fn exchange(&self, call: &Call<'_>, url: &Url) -> Result<Response> {
+    async fn exchange(&self, call: &Call<'_>, url: &Url, tls: &Tls) -> Result<Response> {
         let direction = match call.payload {
             Payload::Part(_) => Direction::Sending,
             _ => Direction::Asking,
         };
-        let client = self.client(url, direction, &self.tls(call, url)?)?;
+        let client = self.client(url, direction, tls)?;
         let mut request = client.request(call.method.clone(), url.clone());
         request = request.headers(call.headers.clone());
         if call.endpoint.is_origin_of(url) {
@@ -237,18 +237,29 @@ impl Transport {
     }
 
     /// How TLS is spoken with an address that a call leads to.
-    fn tls(&self, call: &Call<'_>, url: &Url) -> Result<Tls> {
-        if url.scheme() != "https" {
-            return Ok(Tls::default());
-        }
+    ///
+    /// Errors: [`Error::PlainHttp`] if that is not allowed, [`Error::HostFile`].
+    async fn checked(&self, call: &Call<'_>, url: &Url) -> Result<Tls> {
+        let is_secure = url.scheme() == "https";
         if call.endpoint.is_origin_of(url) {
-            return Ok(Tls::clone(&call.endpoint.tls));
+            return Ok(match is_secure {
+                true => Tls::clone(&call.endpoint.tls),
+                false => Tls::default(),
+            });
         }
-        // What the registry's authority vouches for may be its storage or its token service; a
-        // client certificate, or leave to do without a proof, is for the named host alone.
-        let mut tls = self.rules.get()?.foreign_tls(&authority(url))?;
-        tls.add(call.endpoint.tls.authorities());
-        Ok(tls)
+        let (endpoint, url) = (call.endpoint.clone(), url.clone());
+        let find = move |rules: &Rules| {
+            endpoint.check(rules, &url)?;
+            if !is_secure {
+                return Ok(Tls::default());
+            }
+            // What the registry's authority vouches for may be its storage or its token service; a
+            // client certificate, or leave to do without a proof, is for the named host alone.
+            let mut tls = rules.foreign_tls(&authority(&url))?;
+            tls.add(endpoint.tls.authorities());
+            Ok(tls)
+        };
+        self.rules.ask(find).await
     }
 
     fn client(&self, url: &Url, direction: Direction, tls: &Tls) -> Result<reqwest::Client> {
