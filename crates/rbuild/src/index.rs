@@ -7,6 +7,7 @@ mod list;
 mod source;
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use rbuild_exporter::Annotation;
 use rbuild_oci::{Address, Descriptor, Digest, Platform, Reference};
@@ -124,14 +125,16 @@ impl Engine {
             let message = format!("{name} names a digest, which only the index itself decides");
             return Err(BuildError::new(ErrorKind::Usage, message).help("leave the digest out"));
         }
+        let fetched = Mutex::default();
         let made = {
             let _running = self.running();
             let list = self.list(request, (sink, cancel))?;
-            copy::send(self, &list, &request.names, (sink, cancel))?
+            copy::send(self, (&list, &request.names), &fetched, (sink, cancel))
         };
-        // Nobody holds them any more.
-        self.remove_unneeded(&made.fetched, cancel)?;
-        Ok(made.index)
+        // Nobody holds them any more, also where something went wrong, which counts first.
+        let fetched = fetched.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let removed = self.remove_unneeded(&fetched, cancel);
+        made.and_then(|made| removed.map(|()| made))
     }
 
     /// What a name or address stands for: in its registry, else in the store.

@@ -18,21 +18,15 @@ use crate::{BuildError, Result};
 /// Longest manifest that is read back, in bytes.
 const MANIFEST_MAX: u64 = 4 << 20;
 
-/// What was sent.
-pub(super) struct Sent {
-    pub index: IndexMade,
-    /// Blobs that are in the store only because they had to be copied through it.
-    pub fetched: Vec<Digest>,
-}
-
 /// Sends a list: content and manifests to every repository first, then the document under each name.
+///
+/// `fetched` gets the blobs that are in the store only because they had to be copied through it.
 pub(super) fn send(
     engine: &Engine,
-    list: &List,
-    names: &[Reference],
+    (list, names): (&List, &[Reference]),
+    fetched: &Mutex<Vec<Digest>>,
     (sink, cancel): (&dyn Sink, &CancelToken),
-) -> Result<Sent> {
-    let fetched = Mutex::default();
+) -> Result<IndexMade> {
     let shown: Vec<String> = names.iter().map(Reference::familiar).collect();
     announced(
         sink,
@@ -41,7 +35,7 @@ pub(super) fn send(
             let copying = Copying {
                 engine,
                 client: engine.client()?,
-                fetched: &fetched,
+                fetched,
                 sink,
                 key,
                 cancel,
@@ -67,13 +61,10 @@ pub(super) fn send(
             Ok::<_, BuildError>(())
         },
     )?;
-    Ok(Sent {
-        index: IndexMade {
-            descriptor: list.document.clone(),
-            bytes: list.bytes.clone(),
-            names: names.to_vec(),
-        },
-        fetched: fetched.into_inner().unwrap_or_else(PoisonError::into_inner),
+    Ok(IndexMade {
+        descriptor: list.document.clone(),
+        bytes: list.bytes.clone(),
+        names: names.to_vec(),
     })
 }
 

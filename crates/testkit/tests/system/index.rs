@@ -74,6 +74,19 @@ fn blobs(place: &Place) -> usize {
 }
 
 #[test]
+fn a_copy_that_fails_leaves_nothing_in_the_store() {
+    let place = place();
+    let (registry, other) = (Registry::start(), Registry::start());
+    let [amd, arm] = matrix(&place, &registry);
+    let before = blobs(&place);
+    let (far, nowhere) = (format!("{}/app:1", other.host()), "127.0.0.1:1/app:1");
+    let words = ["index", "create", "-t", &far, "-t", nowhere, &amd, &arm];
+    place.run(&words).expect_code(1).expect_text("127.0.0.1:1");
+    assert!(other.requests().iter().any(|sent| sent.starts_with("PUT ")));
+    assert_eq!(blobs(&place), before);
+}
+
+#[test]
 fn images_of_a_matrix_become_one_name() {
     let place = place();
     let (registry, other) = (Registry::start(), Registry::start());
