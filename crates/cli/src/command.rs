@@ -23,6 +23,7 @@ mod rmi;
 mod run;
 mod save;
 mod shown;
+mod stdin;
 mod store;
 mod table;
 mod tag;

@@ -28,7 +28,7 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let notes = notes(&args);
     let asked = args.call.call();
     let network = args.network;
-    let request = request::request(args)?;
+    let request = request::request(args, &cancel)?;
     if asked.method != CallMethod::Build {
         return call::run(asked, &request, (root, network), &cancel);
     }

@@ -1,21 +1,19 @@
-//! From options to a build request: reads the environment and standard input, checks what only makes
+//! From options to a build request: reads the environment, checks what only makes
 //! sense together.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rbuild::oci::Platform;
+use rbuild::progress::CancelToken;
 use rbuild::{
-    Annotation, ArchiveInput, BuildRequest, ContextInput, Dest, DockerfileInput, Entitlements,
-    Export, ExportSpec, NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
+    Annotation, BuildRequest, ContextInput, Dest, DockerfileInput, Entitlements, Export,
+    ExportSpec, NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
 };
 
 use super::proxy::proxies;
+use super::stdin::{self, Piped};
 use super::{CommandError, docker_config};
 use crate::args::{
     AllowArg, BuildArgs, Context, Pair, PlatformArg, PullArg, ResultArgs, SecretArg, SecretPlace,
@@ -26,17 +24,12 @@ use crate::args::{
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// The variable with the platform to build for where none is named.
 const PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
-/// Most bytes taken from standard input: far above any Dockerfile.
-const STDIN_LIMIT: u64 = 16 << 20;
-/// Bytes that tell an archive from a Dockerfile.
-const HEAD: u64 = 1024;
-
-/// Returns what the options ask for.
-pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
+/// Returns what the options ask for. A wait for standard input ends when `cancel` is set.
+pub fn request(args: BuildArgs, cancel: &CancelToken) -> Result<BuildRequest, CommandError> {
     if let Some(refusal) = args.foreign.refusal {
         return Err(CommandError::Usage(refusal));
     }
-    let (context, dockerfile) = sources(args.context, args.file.as_deref())?;
+    let (context, dockerfile) = sources(args.context, args.file.as_deref(), cancel)?;
     let outputs = outputs(args.results)?;
     let steps = args.steps;
     let mut agents = agents(steps.ssh)?;
@@ -81,6 +74,7 @@ pub fn request(args: BuildArgs) -> Result<BuildRequest, CommandError> {
 fn sources(
     context: Context,
     file: Option<&Path>,
+    cancel: &CancelToken,
 ) -> Result<(ContextInput, DockerfileInput), CommandError> {
     let from_stdin = file.is_some_and(|file| file == Path::new("-"));
     let dockerfile = match file {
@@ -89,94 +83,21 @@ fn sources(
                 "context and Dockerfile cannot both be standard input".to_owned(),
             ));
         }
-        Some(_) if from_stdin => DockerfileInput::Text(text(Vec::new())?),
+        Some(_) if from_stdin => DockerfileInput::Text(stdin::text(cancel)?),
         Some(file) => DockerfileInput::File(file.to_owned()),
         None => DockerfileInput::Default,
     };
     match context {
         Context::Directory(dir) => Ok((ContextInput::Directory(dir), dockerfile)),
         Context::Remote(address) => Ok((ContextInput::Remote(address), dockerfile)),
-        Context::Stdin => {
-            let mut input = stdin()?;
-            let mut head = Vec::new();
-            (&mut input)
-                .take(HEAD)
-                .read_to_end(&mut head)
-                .map_err(unreadable)?;
-            if is_archive(&head) {
-                let archive = ArchiveInput {
-                    head: head.into(),
-                    rest: Arc::new(input),
-                };
-                return Ok((ContextInput::Archive(archive), dockerfile));
-            }
-            if file.is_some() {
-                return Err(CommandError::Usage(
-                    "with --file standard input must be an archive, and it is none".to_owned(),
-                ));
-            }
-            Ok((ContextInput::Empty, DockerfileInput::Text(text(head)?)))
-        }
+        Context::Stdin => match stdin::context(cancel)? {
+            Piped::Archive(archive) => Ok((ContextInput::Archive(archive), dockerfile)),
+            Piped::Text(_) if file.is_some() => Err(CommandError::Usage(
+                "with --file standard input must be an archive, and it is none".to_owned(),
+            )),
+            Piped::Text(text) => Ok((ContextInput::Empty, DockerfileInput::Text(text))),
+        },
     }
-}
-
-/// Standard input without a buffer, so that nothing of it is lost between two readers.
-fn stdin() -> Result<File, CommandError> {
-    let own = std::io::stdin().as_fd().try_clone_to_owned();
-    own.map(File::from).map_err(unreadable)
-}
-
-fn unreadable(error: std::io::Error) -> CommandError {
-    anyhow::Error::from(error)
-        .context("read standard input")
-        .into()
-}
-
-/// What is on standard input behind `head`, as a whole.
-fn text(head: Vec<u8>) -> Result<Vec<u8>, CommandError> {
-    let mut bytes = head;
-    stdin()?
-        .take(STDIN_LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > STDIN_LIMIT {
-        return Err(CommandError::Usage(
-            "standard input is larger than 16 MiB".to_owned(),
-        ));
-    }
-    Ok(bytes)
-}
-
-/// Tells an archive from a Dockerfile by its first bytes: gzip, bzip2, xz, zstd or tar.
-fn is_archive(bytes: &[u8]) -> bool {
-    const MAGIC: [&[u8]; 4] = [
-        b"\x1f\x8b\x08",
-        b"BZh",
-        b"\xfd7zXZ\x00",
-        b"\x28\xb5\x2f\xfd",
-    ];
-    MAGIC.iter().any(|magic| bytes.starts_with(magic)) || is_tar(bytes)
-}
-
-/// Whether a tar header begins here: old ones have no magic, but all have a checksum.
-fn is_tar(bytes: &[u8]) -> bool {
-    const SUM: std::ops::Range<usize> = 148..156;
-    let Some(header) = bytes.get(..512) else {
-        return false;
-    };
-    let stated = String::from_utf8_lossy(&header[SUM]);
-    let stated = stated.trim_matches([' ', '\0']);
-    let found: u32 = (0..)
-        .zip(header)
-        .map(|(at, byte)| {
-            if SUM.contains(&at) {
-                32
-            } else {
-                u32::from(*byte)
-            }
-        })
-        .sum();
-    u32::from_str_radix(stated, 8).is_ok_and(|stated| stated == found)
 }
 
 /// What the command line says, else what Docker's variable says.
@@ -328,23 +249,5 @@ fn secret(arg: SecretArg) -> Result<SecretInput, CommandError> {
             path.display()
         ))),
         _ => Ok(SecretInput { id: arg.id, source }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn archives_are_told_from_dockerfiles() {
-        assert!(is_archive(b"\x1f\x8b\x08\x00"));
-        let mut tar = vec![0; 512];
-        tar[0] = b'a';
-        assert!(!is_archive(&tar));
-        let sum = format!("{:06o}\0 ", 8 * 32 + u32::from(b'a'));
-        tar[148..156].copy_from_slice(sum.as_bytes());
-        assert!(is_archive(&tar));
-        assert!(!is_archive(b"FROM scratch\n"));
-        assert!(!is_archive(b""));
     }
 }

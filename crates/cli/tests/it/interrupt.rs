@@ -1,6 +1,6 @@
 //! Interrupting the command while a step runs.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -58,4 +58,28 @@ fn first_interrupt_cancels_within_a_second_and_the_store_stays_usable() {
         );
     }
     run(&mut rbuild(&dir, &["store", "verify"]), LIMIT).expect_success();
+}
+
+#[test]
+fn an_interrupt_ends_the_wait_for_standard_input() {
+    let dir = TempDir::new();
+    Tree::new().file("context/a", "").write_to(dir.path());
+    for words in [&["build", "-"][..], &["build", "-f", "-", "context"]] {
+        let mut child = rbuild(&dir, words)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // More than fits into the pipe's buffer, so that it has been read in part: the command listens by then.
+        let mut input = child.stdin.take().unwrap();
+        input
+            .write_all(&b"# FROM scratch\n".repeat(1 << 14))
+            .unwrap();
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("ERROR: canceled"), "{said}");
+        drop(input);
+    }
 }
