@@ -1,6 +1,8 @@
 //! What to do about what git and registries say.
 
-use rbuild_registry::{CredentialError, Error};
+use rbuild_registry::{CredentialError, Error, Patient};
+
+use crate::doctor::patient;
 
 /// A fragment of what git or ssh says, and what helps.
 const REMEDIES: [(&str, &str); 5] = [
@@ -51,19 +53,24 @@ pub(crate) fn of_registry(error: &Error) -> Option<String> {
         }
         Error::Tls { host, .. } => format!(
             "if its certificate is signed by an authority of your own, put that one into \
-             /etc/docker/certs.d/{host}/ca.crt; `rbuild doctor {host}` shows what is trusted"
+             /etc/docker/certs.d/{host}/ca.crt; `rbuild doctor {}` shows what is trusted",
+            patient_named(host)
         ),
         Error::PlainHttp { host } => format!(
             "if it is to be trusted without TLS, name it in RBUILD_INSECURE_REGISTRIES={host}"
         ),
         Error::Unreachable { host, .. } => {
             format!(
-                "`rbuild doctor {host}` shows the addresses, proxies and mirrors that were tried"
+                "`rbuild doctor {}` shows the addresses, proxies and mirrors that were tried",
+                patient_named(host)
             )
         }
         Error::Offline { .. } => OFFLINE.to_owned(),
         Error::Stalled { host, .. } => {
-            format!("`rbuild doctor {host}` shows which address, proxy and mirror were tried")
+            format!(
+                "`rbuild doctor {}` shows which address, proxy and mirror were tried",
+                patient_named(host)
+            )
         }
         Error::RateLimited { .. } => {
             "a login often raises the limit (`rbuild login`), a mirror avoids it".to_owned()
@@ -76,6 +83,14 @@ pub(crate) fn of_registry(error: &Error) -> Option<String> {
     })
 }
 
+/// A registry in the words that `rbuild doctor` takes for one: `NAME:5000` alone is an image with a tag.
+fn patient_named(host: &str) -> String {
+    match patient(host) {
+        Ok(Patient::Registry(_)) => host.to_owned(),
+        _ => format!("{host}/"),
+    }
+}
+
 /// A sentence for credentials that cannot be looked up, if there is one.
 pub(crate) fn of_credentials(error: &CredentialError) -> Option<String> {
     match error {
@@ -86,5 +101,30 @@ pub(crate) fn of_credentials(error: &CredentialError) -> Option<String> {
             "install {program}, or take it out of credsStore and credHelpers in config.json"
         )),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doctor_is_advised_in_words_that_mean_the_registry() {
+        for host in [
+            "registry:5000",
+            "registry.example",
+            "localhost:5000",
+            "127.0.0.1:5000",
+        ] {
+            let error = Error::Stalled {
+                host: host.to_owned(),
+                limit: std::time::Duration::from_secs(30),
+            };
+            let help = of_registry(&error).unwrap();
+            let words = help.split('`').nth(1).unwrap();
+            let named = words.strip_prefix("rbuild doctor ").unwrap();
+            assert_eq!(patient(named), Ok(Patient::Registry(host.to_owned())));
+        }
     }
 }
