@@ -113,7 +113,13 @@ fn call(text: &str) -> Result<Call, String> {
         None | Some("" | "text") => Format::Text,
         Some("json") => Format::Json,
         Some("sarif") if method == Method::Check => Format::Sarif,
-        Some(other) => return Err(format!("format `{other}` is none of text, json")),
+        Some(other) => {
+            let known = match method {
+                Method::Check => "text, json, sarif",
+                _ => "text, json",
+            };
+            return Err(format!("format `{other}` is none of {known}"));
+        }
     };
     let ignored = match fields.remove("ignorestatus") {
         Some(value) => switch("ignorestatus", &value)?,
@@ -171,5 +177,8 @@ mod tests {
         ] {
             assert!(call(text).is_err(), "{text}");
         }
+        let told = |text| call(text).unwrap_err();
+        assert!(told("check,format=xml").ends_with("text, json, sarif"));
+        assert!(told("outline,format=xml").ends_with("text, json"));
     }
 }
