@@ -25,6 +25,7 @@ mod value;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use annotation::Annotations;
@@ -52,7 +53,7 @@ pub use value::{AllowArg, Context, Pair, PlatformArg, SecurityArg, SshArg};
     name = "rbuild",
     version,
     about = "Build container images from Dockerfiles, without a daemon",
-    after_help = "A first argument that is none of the commands begins a build: `rbuild -t app .` is\n\
+    after_help = "A first argument that is an option or a place begins a build: `rbuild -t app .` is\n\
                   `rbuild build -t app .`",
     subcommand_required = true,
     disable_help_subcommand = true,
@@ -122,12 +123,22 @@ pub enum Command {
 
 /// Returns the command line with `build` put in where a command is missing, and with `help COMMAND`
 /// in the form that the parser knows.
-pub fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
+///
+/// A word that might be a command begins a build only if it `exists` as a path: what is mistyped, or is a
+/// command of other tools, is for the parser to refuse.
+pub fn with_command(
+    mut words: Vec<OsString>,
+    exists: impl FnOnce(&OsStr) -> bool,
+) -> Vec<OsString> {
     if words.get(1).is_some_and(|word| word == "help") {
         words.remove(1);
         words.push("--help".into());
     }
-    if let Some(place) = missing_command(&words) {
+    if let Some(place) = missing_command(&words)
+        && words
+            .get(place)
+            .is_none_or(|word| !might_be_command(word) || exists(word))
+    {
         words.insert(place, "build".into());
     }
     words
@@ -154,6 +165,56 @@ fn is_command(word: &OsStr) -> bool {
         .any(|command| command.get_name() == word)
 }
 
+/// Whether a word has the form of a command; addresses and most paths have not.
+fn might_be_command(word: &OsStr) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'-';
+    let bytes = word.as_encoded_bytes();
+    bytes.first().is_some_and(u8::is_ascii_lowercase) && bytes.iter().all(is_letter)
+}
+
+/// Commands of other tools, and what does that here.
+const ELSEWHERE: [(&str, &str); 6] = [
+    (
+        "pull",
+        "a build gets its bases itself; 'rbuild tag docker://NAME NAME' brings an image into the store",
+    ),
+    (
+        "buildx",
+        "leave the word out: 'rbuild build', and 'rbuild index' for imagetools",
+    ),
+    (
+        "image",
+        "leave the word out: 'rbuild images', 'rbuild rmi', 'rbuild inspect'",
+    ),
+    ("imagetools", "'rbuild index' does that"),
+    ("manifest", "'rbuild index' does that"),
+    ("bud", "'rbuild build' does that"),
+];
+
+/// Returns the parser's refusal of `words` with what to do about a command that only other tools have.
+pub fn advised(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let first = missing_command(words).and_then(|place| words.get(place));
+    if first.is_none_or(|first| first != word.as_str()) {
+        return error;
+    }
+    let found = ELSEWHERE.iter().find(|(name, _)| name == word);
+    let tip = match found {
+        Some((_, tip)) => (*tip).to_owned(),
+        None if error.get(ContextKind::SuggestedSubcommand).is_some() => return error,
+        None => format!("if it is the directory to build, there is none: 'rbuild build {word}'"),
+    };
+    // Instead of a name that is merely spelt alike.
+    error.remove(ContextKind::SuggestedSubcommand);
+    error.insert(
+        ContextKind::Suggested,
+        ContextValue::StyledStrs(vec![tip.into()]),
+    );
+    error
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -178,15 +239,41 @@ mod tests {
             ("rbuild --root", "rbuild --root"),
             ("rbuild help", "rbuild --help"),
             ("rbuild help images", "rbuild images --help"),
-            ("rbuild help nonsense", "rbuild build nonsense --help"),
+            ("rbuild help nonsense", "rbuild nonsense --help"),
+            ("rbuild imagse -q", "rbuild imagse -q"),
+            ("rbuild context", "rbuild build context"),
+            ("rbuild ./imagse", "rbuild build ./imagse"),
+            ("rbuild -", "rbuild build -"),
+            (
+                "rbuild host.example/x.git",
+                "rbuild build host.example/x.git",
+            ),
         ];
         for (given, expected) in cases {
             let words = given.split(' ').map(OsString::from).collect();
-            let got: Vec<String> = with_command(words)
+            let got: Vec<String> = with_command(words, |word| word == "context")
                 .into_iter()
                 .map(|word| word.into_string().unwrap())
                 .collect();
             assert_eq!(got.join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused_with_advice() {
+        let cases = [
+            ("imagse", "'images'"),
+            ("pull", "docker://"),
+            ("buildx", "'rbuild index'"),
+            ("nonsense", "'rbuild build nonsense'"),
+        ];
+        for (word, advice) in cases {
+            let words = ["rbuild", word, "x"].map(OsString::from);
+            let error = advised(Cli::try_parse_from(&words).unwrap_err(), &words);
+            let text = error.to_string();
+            let named = format!("unrecognized subcommand '{word}'");
+            assert!(text.contains(&named) && text.contains(advice), "{text}");
+            assert_eq!(error.exit_code(), 2);
         }
     }
 }

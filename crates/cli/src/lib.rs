@@ -16,6 +16,7 @@ mod snippet;
 pub mod style;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::Parser;
 
@@ -29,6 +30,9 @@ pub fn main() -> Exit {
     if words.len() < 2 {
         words.push("--help".into());
     }
-    let words = args::with_command(words);
-    command::run(args::Cli::parse_from(words))
+    let words = args::with_command(words, |word| Path::new(word).exists());
+    match args::Cli::try_parse_from(&words) {
+        Ok(cli) => command::run(cli),
+        Err(error) => args::advised(error, &words).exit(),
+    }
 }
