@@ -394,6 +394,14 @@ impl From<rbuild_worker::Error> for BuildError {
                 "register an emulator with the kernel (Debian: qemu-user-static and binfmt-support; it has to have the flag F), run the step on $BUILDPLATFORM, or build on such a machine",
             ),
             rbuild_worker::Error::SshKey { .. } => BuildError::caused(ErrorKind::Usage, e),
+            rbuild_worker::Error::NoSecret { ref id } => {
+                let help = format!("give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE");
+                BuildError::caused(ErrorKind::Build, e).help(help)
+            }
+            rbuild_worker::Error::NoAgent { ref id } => {
+                let help = format!("give one with --ssh {id}=SOCKET or --ssh {id}=KEYFILE; `--ssh default` alone is the agent of SSH_AUTH_SOCK");
+                BuildError::caused(ErrorKind::Build, e).help(help)
+            }
             other => BuildError::caused(ErrorKind::Build, other),
         }
     }

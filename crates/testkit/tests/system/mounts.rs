@@ -162,9 +162,14 @@ fn rights_that_were_not_given_are_named() {
             "secret none: not found",
         ),
         (
+            "--mount=type=secret,id=none,required true",
+            "--secret id=none,src=FILE",
+        ),
+        (
             "--mount=type=ssh,required true",
             "no SSH key \"default\" forwarded",
         ),
+        ("--mount=type=ssh,required true", "--ssh default=KEYFILE"),
         ("--mount=target=/ true", "invalid mount target \"/\""),
     ] {
         place.write("Dockerfile", &format!("FROM busybox\nRUN {step}\n"));
