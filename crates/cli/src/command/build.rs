@@ -32,6 +32,11 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     if asked.method != CallMethod::Build {
         return call::run(asked, &request, (root, network), &cancel);
     }
+    if network.offline && request.outputs.iter().any(is_pushed) {
+        let message = "a push asks a registry, and --offline none: build without the push, and \
+                       `rbuild push NAME` once there is a network";
+        return Err(CommandError::Usage(message.to_owned()));
+    }
     report.check()?;
     let engine = open_with(root, network)?;
     if matches!(mode, Mode::Tty | Mode::Plain) {
@@ -66,6 +71,10 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     }
 }
 
+fn is_pushed(spec: &ExportSpec) -> bool {
+    matches!(&spec.export, Export::Image(image) if image.push)
+}
+
 /// Says what came out, which the steps on a terminal do not show.
 fn built(outcome: &Outcome) -> String {
     let id = outcome.image_id.as_ref().map(short);
@@ -84,7 +93,7 @@ fn notes(args: &BuildArgs) -> String {
         notes.extend(rbuild::idle_attributes(output));
     }
     let has_manifest = |spec: &ExportSpec| match &spec.export {
-        Export::Image(image) => image.push,
+        Export::Image(_) => is_pushed(spec),
         export => export.is_image(),
     };
     let results = &args.results;

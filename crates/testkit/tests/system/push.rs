@@ -503,6 +503,10 @@ fn requests_that_make_no_sense() {
         .build(&["--push"])
         .expect_code(2)
         .expect_text("tag is needed when pushing to registry");
+    place
+        .build(&["--push", "--offline", "-t", "registry.invalid/a"])
+        .expect_code(2)
+        .expect_text("`rbuild push NAME`");
     place.run(&["push"]).expect_code(2);
     place
         .run(&["push", "no/such:1"])
