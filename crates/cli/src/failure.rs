@@ -39,7 +39,8 @@ pub fn failure(report: &Report, prefix: &str, look: Look) -> String {
 fn harmless(message: &str) -> String {
     message
         .split('\n')
-        .map(clean)
+        // ssh ends its lines for a terminal.
+        .map(|line| clean(line.trim_end_matches('\r')))
         .collect::<Vec<_>>()
         .join("\n")
 }

@@ -100,3 +100,14 @@ fn interruption_is_told_in_one_line() {
     let text = failure(&report, "failed to solve: ", Look::PLAIN);
     assert_eq!(text, "ERROR: failed to solve: canceled\n");
 }
+
+#[test]
+fn line_ends_of_terminals_are_no_control_characters() {
+    let mut report = report(Vec::new());
+    report.message = "refused\r\nby \u{1b}[2Jssh".to_owned();
+    let text = failure(&report, "", Look::PLAIN);
+    assert!(
+        text.ends_with("ERROR: refused\nby \u{fffd}[2Jssh\n"),
+        "{text}"
+    );
+}
