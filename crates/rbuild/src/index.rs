@@ -92,6 +92,8 @@ pub struct InspectedIndex {
     pub entries: Vec<Descriptor>,
     /// The name, if that is one.
     pub name: Option<Reference>,
+    /// Whether the store has it, or a file, and not a registry.
+    pub is_local: bool,
 }
 
 impl Engine {
@@ -152,7 +154,12 @@ impl Engine {
             Address::Registry(reference) => Some(reference.clone()),
             _ => None,
         };
+        let is_local = opened
+            .parts
+            .iter()
+            .any(|part| part.origin == source::Origin::Store);
         Ok(InspectedIndex {
+            is_local,
             descriptor: opened.document,
             bytes: opened.bytes,
             entries: opened.parts.into_iter().map(|part| part.entry).collect(),

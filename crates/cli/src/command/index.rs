@@ -1,10 +1,10 @@
 //! `rbuild index`.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use rbuild::oci::{Descriptor, Reference};
+use rbuild::oci::{Address, Descriptor, Reference};
 use rbuild::progress::NullSink;
 use rbuild::{Annotation, IndexMade, IndexRequest, IndexSource, InspectedIndex, Single, Standing};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use crate::args::{
 };
 use crate::render::clean;
 use crate::signal;
+use crate::style::{Look, Role};
 
 /// Longest file with a descriptor, in bytes.
 const FILE_MAX: u64 = 1 << 20;
@@ -136,12 +137,22 @@ fn from_file(path: &Path) -> Result<IndexSource, CommandError> {
 fn inspect(args: &IndexInspectArgs, root: Option<&Path>) -> CommandResult {
     let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
     let found = open(root)?.inspect_index(&args.name, (&NullSink, &cancel))?;
+    if found.is_local && matches!(args.name, Address::Name(_)) {
+        let label = Look::of(&io::stderr()).paint(Role::Warning, "WARNING:");
+        let name = clean(&args.name.to_string());
+        let line = format!(
+            "{label} this is what the store has as {name}: its registry lacks it, or was not reached; \
+             docker://{name} asks there only\n"
+        );
+        io::stderr().write_all(line.as_bytes()).ok();
+    }
     if args.raw {
         return print(&text(&found.bytes));
     }
     let name = match &found.name {
-        Some(name) => name.to_string(),
-        None => args.name.to_string(),
+        Some(name) if !found.is_local => name.to_string(),
+        // An id, perhaps.
+        _ => args.name.to_string(),
     };
     match args.format {
         IndexFormat::Json => print(&format!("{:#}\n", record(&name, &found))),

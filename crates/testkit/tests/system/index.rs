@@ -257,6 +257,12 @@ fn files_and_the_store_are_sources_too() {
         assert_eq!(architectures(&raw(&place, &name)), ["amd64", "riscv64"]);
         copies_whole(&place, &name);
     }
+    // Whoever asks whether it was pushed must not take the store's word for the registry's.
+    let warning = "this is what the store has";
+    let seen = place.run(&["index", "inspect", &local]).expect_success();
+    seen.expect_text(warning);
+    let seen = place.run(&["index", "inspect", &name]).expect_success();
+    assert!(!seen.stderr.contains(warning), "{}", seen.stderr);
     place.assert_intact();
 }
 
