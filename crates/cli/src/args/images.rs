@@ -11,6 +11,14 @@ use super::value::{self, PlatformArg};
 /// Options of `rbuild images`.
 #[derive(Debug, Args)]
 pub struct ImagesArgs {
+    /// Show only images of this name, where * stands for any characters, as --filter reference=NAME
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Show all images, as is done anyway
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+
     /// Show only these, as reference=PATTERN; repeatable
     #[arg(short, long = "filter", value_name = "FILTER", value_parser = reference_filter)]
     pub filters: Vec<String>,

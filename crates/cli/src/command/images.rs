@@ -22,7 +22,7 @@ pub fn run(args: &ImagesArgs, root: Option<&Path>) -> CommandResult {
     let lines: Vec<Line> = images
         .iter()
         .flat_map(|image| lines(image, args))
-        .filter(|line| args.filters.iter().all(|pattern| line.matches(pattern)))
+        .filter(|line| patterns(args).all(|pattern| line.matches(pattern)))
         .collect();
     if args.quiet {
         let mut ids: Vec<String> = lines.iter().map(|line| line.id(args)).collect();
@@ -35,6 +35,10 @@ pub fn run(args: &ImagesArgs, root: Option<&Path>) -> CommandResult {
     }
 }
 
+fn patterns(args: &ImagesArgs) -> impl Iterator<Item = &String> {
+    args.filters.iter().chain(&args.name)
+}
+
 /// One image under one name.
 struct Line<'a> {
     image: &'a ImageSummary,
@@ -44,7 +48,7 @@ struct Line<'a> {
 fn lines<'a>(image: &'a ImageSummary, args: &ImagesArgs) -> Vec<Line<'a>> {
     if image.names.is_empty() {
         // A filter by name leaves out what has none.
-        let shown = args.filters.is_empty();
+        let shown = patterns(args).next().is_none();
         return shown
             .then_some(Line { image, name: None })
             .into_iter()

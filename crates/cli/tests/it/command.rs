@@ -96,6 +96,12 @@ fn images_are_listed_named_shown_and_removed() {
         .collect();
     names.sort();
     assert_eq!(names, ["app:latest", "registry.example/team/app:2"]);
+    let named = place.rbuild(&["images", "-a", "-q", "*/team/app"]);
+    let other = place.rbuild(&["images", "-q", "no/such"]);
+    assert_eq!(
+        (named.stdout.lines().count(), other.stdout.as_str()),
+        (1, "")
+    );
     let one = place.rbuild(&["images", "--filter", "reference=*/team/app", "-q"]);
     assert_eq!(one.expect_success().stdout.lines().count(), 1);
     let shown = place.rbuild(&["inspect", "app"]).expect_success().stdout;
