@@ -11,7 +11,7 @@ use rbuild::progress::{
     channel,
 };
 use rbuild::{ErrorKind, Excerpt, Report};
-use rbuild_cli::render::{Display, Ending, Mode, failed_steps, warnings};
+use rbuild_cli::render::{Display, Ending, Mode, Work, failed_steps, warnings};
 use rbuild_cli::style::Look;
 
 const DOCKERFILE: &str = "FROM rust:1.90 AS build\nWORKDIR /src\nCOPY . .\nRUN cargo build --release\n\n\
@@ -160,7 +160,7 @@ fn main() -> std::io::Result<()> {
     };
     let ok = words.get(2).is_none_or(|word| word == "ok");
     let (sink, events) = channel();
-    let display = Display::start(mode, events)?;
+    let display = Display::start(mode, Work::Build, events)?;
     play(&sink, ok);
     drop(sink);
     let ending = if ok { Ending::Finished } else { Ending::Failed };

@@ -14,7 +14,7 @@ mod trace;
 mod tty;
 
 pub use display::{Display, Mode};
-pub use frame::{Canvas, Ending, Phase};
+pub use frame::{Canvas, Ending, Phase, Work};
 pub use json::line as json_line;
 pub use plain::Plain;
 pub use summary::{failed_steps, warnings};

@@ -13,7 +13,7 @@ use super::shown::{mode, shown};
 use super::{CommandError, CommandResult, call, load_into, open_with, print, request};
 use crate::args::{BuildArgs, CallMethod, ProgressArg, ResultArgs};
 use crate::exit::Exit;
-use crate::render::{Mode, failed_steps, warnings};
+use crate::render::{Mode, Work, failed_steps, warnings};
 use crate::signal;
 use crate::style::{Look, Role};
 
@@ -42,7 +42,9 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     if matches!(mode, Mode::Tty | Mode::Plain) {
         io::stderr().write_all(notes.as_bytes()).ok();
     }
-    let (result, trace) = shown(mode, |sink| engine.build(&request, sink, &cancel))?;
+    let (result, trace) = shown((mode, Work::Build), |sink| {
+        engine.build(&request, sink, &cancel)
+    })?;
     let look = Look::of(&io::stderr());
     if mode != Mode::RawJson {
         io::stderr()

@@ -7,7 +7,7 @@ use super::shown::{mode, shown};
 use super::{CommandError, CommandResult, open, print};
 use crate::args::PushArgs;
 use crate::exit::Exit;
-use crate::render::{Mode, failed_steps};
+use crate::render::{Mode, Work, failed_steps};
 use crate::signal;
 use crate::style::Look;
 
@@ -21,7 +21,7 @@ pub fn run(args: &PushArgs, root: Option<&Path>) -> CommandResult {
     }
     let engine = open(root)?;
     let mode = mode(args.progress, args.quiet);
-    let (result, trace) = shown(mode, |sink| match args.resume {
+    let (result, trace) = shown((mode, Work::Push), |sink| match args.resume {
         true => engine.resume_push(&args.names, sink, &cancel),
         false => engine.push(&args.names, sink, &cancel),
     })?;

@@ -7,17 +7,17 @@ use rbuild::{BuildError, ErrorKind};
 
 use super::CommandError;
 use crate::args::ProgressArg;
-use crate::render::{Display, Ending, Mode, Trace};
+use crate::render::{Display, Ending, Mode, Trace, Work};
 
 /// Does `work` while its events are shown; returns what came of it, and what was shown.
 ///
 /// Errors: the display cannot be started.
 pub fn shown<T>(
-    mode: Mode,
+    (mode, kind): (Mode, Work),
     work: impl FnOnce(&ChannelSink) -> Result<T, BuildError>,
 ) -> Result<(Result<T, BuildError>, Trace), CommandError> {
     let (sink, events) = channel();
-    let display = Display::start(mode, events).map_err(anyhow::Error::from)?;
+    let display = Display::start(mode, kind, events).map_err(anyhow::Error::from)?;
     let result = work(&sink);
     // The display ends when the last sender is gone.
     drop(sink);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rbuild::progress::Event;
 
 use super::json;
-use super::{Canvas, Ending, Phase, Plain, Trace, Tty};
+use super::{Canvas, Ending, Phase, Plain, Trace, Tty, Work};
 use crate::style::{Look, terminal_size};
 
 /// Time between two pictures on a terminal.
@@ -42,12 +42,12 @@ impl Display {
     /// Starts to show `events` until their sender is gone.
     ///
     /// Fails if no thread can be started.
-    pub fn start(mode: Mode, events: Receiver<Event>) -> io::Result<Self> {
+    pub fn start(mode: Mode, work: Work, events: Receiver<Event>) -> io::Result<Self> {
         let (ending, ended) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("rbuild-display".to_owned())
             .spawn(move || match mode {
-                Mode::Tty => live(&events, &ended),
+                Mode::Tty => live(work, &events, &ended),
                 Mode::Plain => plain(&events),
                 Mode::RawJson => raw(&events),
                 Mode::Silent => silent(&events),
@@ -67,8 +67,8 @@ impl Display {
 }
 
 /// Draws at most once per [`FRAME`], and only while something changes.
-fn live(events: &Receiver<Event>, ended: &Receiver<Ending>) -> Trace {
-    let mut tty = Tty::new(SystemTime::now());
+fn live(work: Work, events: &Receiver<Event>, ended: &Receiver<Ending>) -> Trace {
+    let mut tty = Tty::new(work, SystemTime::now());
     let mut earliest = Instant::now();
     let mut due: Option<Instant> = None;
     loop {

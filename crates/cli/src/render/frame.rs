@@ -29,6 +29,24 @@ pub struct Canvas {
     pub look: Look,
 }
 
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A build.
+    Build,
+    /// A push of images that are there.
+    Push,
+}
+
+impl Work {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Build => "Building",
+            Self::Push => "Pushing",
+        }
+    }
+}
+
 /// Whether the build goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -67,16 +85,21 @@ pub struct Frame {
     pub live: Vec<Row>,
 }
 
-/// Draws what is known at `now` of a build that began at `begun`; `settled` steps are left out.
+/// Draws what is known at `now` of the `work` that began at `begun`; `settled` steps are left out.
 pub fn draw(
     trace: &Trace,
     settled: &BTreeSet<VertexKey>,
     times: (SystemTime, SystemTime),
     canvas: Canvas,
-    phase: Phase,
+    (work, phase): (Work, Phase),
 ) -> Frame {
     let (begun, now) = times;
-    let artist = Artist { canvas, now, phase };
+    let artist = Artist {
+        canvas,
+        now,
+        work,
+        phase,
+    };
     let mut steps: Vec<(&VertexKey, &Step)> = trace
         .begun()
         .filter(|(key, _)| !settled.contains(*key))
@@ -106,6 +129,7 @@ pub fn draw(
 struct Artist {
     canvas: Canvas,
     now: SystemTime,
+    work: Work,
     phase: Phase,
 }
 
@@ -122,7 +146,7 @@ impl Artist {
         let mut line = self.line();
         line.put(
             Role::Title,
-            &format!("[+] Building {spent} ({ended}/{all}) "),
+            &format!("[+] {} {spent} ({ended}/{all}) ", self.work.word()),
         );
         line.put(word.1, word.0);
         line.finish(("", Role::Normal))

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use rbuild::progress::{Event, VertexKey};
 
-use super::frame::{Canvas, Phase, Row, draw};
+use super::frame::{Canvas, Phase, Row, Work, draw};
 use super::screen::Screen;
 use super::trace::Trace;
 
@@ -16,16 +16,18 @@ pub struct Tty {
     screen: Screen,
     settled: BTreeSet<VertexKey>,
     begun: SystemTime,
+    work: Work,
 }
 
 impl Tty {
-    /// Returns the empty picture of a build that begins now.
-    pub fn new(begun: SystemTime) -> Self {
+    /// Returns the empty picture of work that began at `begun`.
+    pub fn new(work: Work, begun: SystemTime) -> Self {
         Self {
             trace: Trace::default(),
             screen: Screen::default(),
             settled: BTreeSet::new(),
             begun,
+            work,
         }
     }
 
@@ -37,7 +39,13 @@ impl Tty {
     /// Returns what to write to show the build as it is `now`; empty if that would change nothing.
     pub fn picture(&mut self, now: SystemTime, canvas: Canvas, phase: Phase) -> String {
         let times = (self.begun, now);
-        let frame = draw(&self.trace, &self.settled, times, canvas, phase);
+        let frame = draw(
+            &self.trace,
+            &self.settled,
+            times,
+            canvas,
+            (self.work, phase),
+        );
         let (keys, above): (Vec<VertexKey>, Vec<Row>) = frame.settled.into_iter().unzip();
         self.settled.extend(keys);
         let mut out = self.screen.show(&above, frame.live, canvas.columns);

@@ -1,7 +1,7 @@
 //! The live picture.
 
 use rbuild::progress::Event;
-use rbuild_cli::render::{Canvas, Ending, Phase, Tty};
+use rbuild_cli::render::{Canvas, Ending, Phase, Tty, Work};
 use rbuild_cli::style::{Colour, Look, Symbols};
 
 use crate::feed::*;
@@ -19,7 +19,7 @@ fn canvas(rows: usize, columns: usize) -> Canvas {
 }
 
 fn fed(events: &[Event]) -> Tty {
-    let mut tty = Tty::new(at(0));
+    let mut tty = Tty::new(Work::Build, at(0));
     events.iter().for_each(|event| tty.event(event));
     tty
 }
@@ -142,4 +142,13 @@ fn spare_lines_go_to_the_steps_that_run_longest() {
     let picture = lines(&fed(&events).picture(at(1_000), canvas(24, 80), Phase::Live));
     assert_eq!(picture.lines().count(), 23);
     assert_eq!(picture.matches("text").count(), 10);
+}
+
+#[test]
+fn a_push_is_no_build() {
+    for (work, word) in [(Work::Build, "[+] Building "), (Work::Push, "[+] Pushing ")] {
+        let end = Phase::Final(Ending::Finished);
+        let picture = Tty::new(work, at(0)).picture(at(1000), canvas(10, 60), end);
+        assert!(picture.contains(word), "{picture:?}");
+    }
 }
