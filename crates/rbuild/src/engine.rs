@@ -123,7 +123,11 @@ impl Engine {
     ) -> Result<Outcome> {
         let _running = self.running();
         self.recover((sink, cancel))?;
-        pipeline::build(self, request, sink, cancel)
+        let built = pipeline::build(self, request, sink, cancel);
+        if let Err(error) = self.store.flush_uses() {
+            tracing::debug!(%error, "what was used is not written down");
+        }
+        built
     }
 
     /// Checks the Dockerfile of a request without building it: the stages that its target needs, or

@@ -15,6 +15,7 @@ mod tree;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rbuild_graph::{GitOp, GitTimes};
 use rbuild_layer::{LayerId, LayerStore};
@@ -109,12 +110,17 @@ impl GitSource {
         // Whoever comes second finds what the first one fetched.
         let _lock = self.store.work_lock(&name, cx.cancel)?;
         let (layer, time) = match self.known(&name, cx)? {
-            Some(known) => known,
+            Some(known) => {
+                self.store.note_use(&known.0.to_string());
+                known
+            }
             None => {
+                let begun = Instant::now();
                 let (layer, time) = self.fetch(op, &resolved, cx)?;
                 let time_text = time.map_or(String::new(), |secs| secs.to_string());
                 let text = format!("{layer} {time_text}");
                 self.store.put(Table::Remotes, &name, text.as_bytes())?;
+                self.store.note_made(&layer.to_string(), begun.elapsed());
                 (layer, time)
             }
         };
@@ -128,14 +134,11 @@ impl GitSource {
 
     fn known(&self, name: &str, cx: &RemoteContext<'_>) -> Result<Option<Known>> {
         let row = self.store.get(Table::Remotes, name)?;
-        let text = row.and_then(|row| String::from_utf8(row).ok());
-        let text = text.unwrap_or_default();
-        let (layer, time) = text.split_once(' ').unwrap_or((&text, ""));
-        let Ok(layer) = layer.parse() else {
+        let Some((layer, time)) = row.as_deref().and_then(decode) else {
             return Ok(None);
         };
         let here = self.layers.hold(&layer, cx.lease)?;
-        Ok(here.then(|| (layer, time.parse().ok())))
+        Ok(here.then_some((layer, time)))
     }
 
     fn resolve(&self, op: &GitOp, cx: &RemoteContext<'_>) -> Result<Resolved> {
@@ -182,6 +185,18 @@ impl GitSource {
         let new = tree::read(&root, &what, (&self.store, cx.cancel))?;
         Ok((self.layers.commit_files(new, cx.cancel)?, made))
     }
+}
+
+/// Reads a row about a tree.
+fn decode(row: &[u8]) -> Option<Known> {
+    let text = std::str::from_utf8(row).ok()?;
+    let (layer, time) = text.split_once(' ').unwrap_or((text, ""));
+    Some((layer.parse().ok()?, time.parse().ok()))
+}
+
+/// The layer that a row leads to.
+pub(crate) fn layer_of(row: &[u8]) -> Option<LayerId> {
+    decode(row).map(|(layer, _)| layer)
 }
 
 /// What a tree depends on. Where a commit comes from matters only for what is kept of it in `.git`

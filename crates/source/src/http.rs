@@ -9,6 +9,7 @@ mod file;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rbuild_graph::HttpOp;
 use rbuild_layer::ContentDigest;
@@ -93,6 +94,18 @@ struct Kept {
     content: [u8; 32],
 }
 
+impl Kept {
+    /// What its uses are noted under.
+    fn use_name(&self) -> String {
+        format!("blob {}", self.blob)
+    }
+}
+
+/// The blob that a row leads to.
+pub(crate) fn blob_of(row: &[u8]) -> Option<Digest> {
+    Some(serde_json::from_slice::<Memo>(row).ok()?.kept.blob)
+}
+
 /// A file that was found, and when it was last modified.
 struct Found {
     kept: Kept,
@@ -148,6 +161,9 @@ impl HttpSource {
         // Whoever comes second finds what the first one fetched.
         let _lock = self.store.work_lock(&key, cx.cancel)?;
         let memo = self.remembered(&key, cx)?;
+        if let Some(memo) = &memo {
+            self.store.note_use(&memo.kept.use_name());
+        }
         if let (Some(wanted), Some(memo)) = (&op.checksum, &memo)
             && memo.kept.blob == *wanted
         {
@@ -165,7 +181,14 @@ impl HttpSource {
             known_time: memo.as_ref().and_then(Memo::known_time),
             authorization,
         };
+        let (known, begun) = (
+            memo.as_ref().map(|memo| memo.kept.blob.clone()),
+            Instant::now(),
+        );
         let memo = self.ask(op, &request, memo, cx)?;
+        if known.as_ref() != Some(&memo.kept.blob) {
+            self.store.note_made(&memo.kept.use_name(), begun.elapsed());
+        }
         if let Ok(bytes) = serde_json::to_vec(&memo) {
             self.store.put(Table::Remotes, &key, &bytes)?;
         }

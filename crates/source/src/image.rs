@@ -54,6 +54,12 @@ struct Memo {
     asked_at: u64,
 }
 
+/// The manifest and config that a row leads to.
+pub(crate) fn documents_of(row: &[u8]) -> Option<(Digest, Digest)> {
+    let memo: Memo = serde_json::from_slice(row).ok()?;
+    Some((memo.manifest, memo.config))
+}
+
 /// How long what a registry said of a tag is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TagMemory {
@@ -134,7 +140,14 @@ impl RegistryImages {
             Some(memo) => memo,
             None => self.ask(&key, reference, (platform, cancel))?,
         };
-        self.registered(layers, reference, (&memo, cancel))
+        match self.registered(layers, reference, (&memo, cancel)) {
+            // Collected since it was looked at; what is asked for now is kept.
+            Err(Error::Store(rbuild_store::Error::MissingBlob { .. })) => {
+                let memo = self.ask(&key, reference, (platform, cancel))?;
+                self.registered(layers, reference, (&memo, cancel))
+            }
+            other => other,
+        }
     }
 
     fn remembered(

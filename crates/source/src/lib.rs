@@ -13,6 +13,7 @@ mod http;
 mod image;
 mod keyring;
 mod local;
+mod memory;
 mod select;
 mod stat_cache;
 
@@ -23,6 +24,7 @@ pub use http::{HttpSource, RemoteContext, RemoteFile, RemoteLimits, WebFile};
 pub use image::{FoundImage, Freshness, LazyClient, RegistryFetch, RegistryImages, TagMemory};
 pub use keyring::{AgentSocket, Keyring};
 pub use local::{Ignore, LocalContext};
+pub use memory::{Remembered, remembered};
 pub use select::{Item, Role, Root, Selection, select, select_path};
 
 /// A result of this crate.

@@ -45,6 +45,7 @@ mod stage;
 mod store;
 mod tree;
 mod usage;
+mod uses;
 mod verify;
 
 pub use cache_mount::{CacheMount, MountedCache, Sharing};
@@ -59,4 +60,5 @@ pub use stage::{StagedDir, StagedFile};
 pub use store::Store;
 pub use tree::{InPlaceDelete, TreeDelete};
 pub use usage::{Amount, ObjectUsage, Usage};
+pub use uses::Use;
 pub use verify::{Problem, VerifyReport};

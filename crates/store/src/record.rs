@@ -66,6 +66,8 @@ pub enum Table {
     Remotes = 14,
     /// Builds done.
     History = 15,
+    /// When layers, files and cache mounts were used, and what making them took.
+    Uses = 16,
 }
 
 /// One change in a transaction.

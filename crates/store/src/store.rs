@@ -13,6 +13,7 @@ use crate::lock::WorkLock;
 use crate::record::Records;
 use crate::stage::{self, Session, StagedDir, StagedFile};
 use crate::tree::Deleter;
+use crate::uses::Notes;
 use crate::{Result, boot};
 
 /// A store, open. Shared by threads through an `Arc`; any number of processes may have it open.
@@ -27,6 +28,8 @@ pub struct Store {
     pub(crate) has_suspects: AtomicBool,
     /// Begun with the first staged file: a build that is fully cached stages nothing.
     pub(crate) session: Mutex<Option<Arc<Session>>>,
+    /// What was used since the last flush.
+    pub(crate) notes: Notes,
 }
 
 impl Store {
@@ -46,6 +49,7 @@ impl Store {
             committed: Mutex::default(),
             has_suspects: AtomicBool::new(has_suspects),
             session: Mutex::default(),
+            notes: Notes::default(),
             layout,
             deleter,
         })

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rbuild_graph::{CopyAction, ExecMountKind, ExecOp, FileAction, FileOp, Op, Vertex, VertexId};
 use rbuild_layer::{FileView, LayerId, LayerStore};
@@ -142,6 +143,14 @@ impl LocalWorker {
         {
             self.ahead.note(layer, early);
         }
+    }
+
+    /// Makes a layer and notes how long that took.
+    fn timed(&self, make: impl FnOnce() -> Result<LayerId>) -> Result<LayerId> {
+        let begun = Instant::now();
+        let layer = make()?;
+        self.store.note_made(&layer.to_string(), begun.elapsed());
+        Ok(layer)
     }
 
     /// What an input looks like to those who read files of it.
@@ -315,6 +324,7 @@ impl Worker for LocalWorker {
                 let mut presence = Presence::Kept;
                 for layer in layers {
                     self.layers.hold(layer, &self.lease)?;
+                    self.store.note_use(&layer.to_string());
                     if !self.layers.is_here(layer)? {
                         presence = Presence::Fresh;
                     }
@@ -358,13 +368,13 @@ impl Worker for LocalWorker {
         match &vertex.op {
             Op::File(op) => {
                 self.begin_ahead();
-                let layer = self.file_op((op, vertex), inputs, cx)?;
+                let layer = self.timed(|| self.file_op((op, vertex), inputs, cx))?;
                 self.note_ahead(vertex, layer);
                 Ok(Output::with(base(op.base, inputs), layer))
             }
             Op::Exec(op) => {
                 self.begin_ahead();
-                let layer = self.exec_op(op, inputs, cx)?;
+                let layer = self.timed(|| self.exec_op(op, inputs, cx))?;
                 self.note_ahead(vertex, layer);
                 Ok(Output::with(base(op.base, inputs), layer))
             }
@@ -389,6 +399,7 @@ impl Worker for LocalWorker {
         if !self.layers.hold(&layer, &self.lease)? {
             return Ok(None);
         }
+        self.store.note_use(&layer.to_string());
         self.note_ahead(vertex, layer);
         Ok(Some(Output::with(base(at, inputs), layer)))
     }

@@ -1,5 +1,7 @@
 //! `--mount=type=bind`: a path of a stage, an image or a local directory.
 
+use std::time::Instant;
+
 use rbuild_graph::ExecMount;
 use rbuild_layer::{Form, LayerId, NewLayer, path};
 use rbuild_sandbox::MountSource;
@@ -78,14 +80,17 @@ impl LocalWorker {
                 .and_then(|s| s.parse().ok())
             && self.layers.hold(&layer, &self.lease)?
         {
+            self.store.note_use(&layer.to_string());
             return Ok(layer);
         }
+        let begun = Instant::now();
         // Nothing but a mount will ever ask for it.
         let form = Form::Tree { below: &[] };
         let layer = drawn(local, source, cx)?;
         let layer = self.layers.commit_files_as(layer, form, cx.cancel)?;
         self.store
             .put(Table::Contents, &key, layer.to_string().as_bytes())?;
+        self.store.note_made(&layer.to_string(), begun.elapsed());
         Ok(layer)
     }
 }

@@ -43,9 +43,9 @@ impl LocalWorker {
             }
         };
         let shape = (*mode, *uid, *gid);
-        let cache = self
-            .store
-            .cache_mount(&name_of(id, shape, first.as_ref(), cx)?)?;
+        let name = name_of(id, shape, first.as_ref(), cx)?;
+        let cache = self.store.cache_mount(&name)?;
+        self.store.note_use(&format!("mount {name}"));
         let mounted = cache.mount(
             match sharing {
                 Sharing::Shared => rbuild_store::Sharing::Shared,
