@@ -9,6 +9,7 @@
 
 mod annotation;
 mod build;
+mod cache;
 mod call;
 mod csv;
 mod duration;
@@ -30,6 +31,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use annotation::Annotations;
 pub use build::{BuildArgs, NetworkArgs, ProgressArg, PullArg, ResultArgs};
+pub use cache::{PruneArgs, UsageArgs};
 pub use call::{Call, CallArgs, Format as CallFormat, Method as CallMethod, Status as CallStatus};
 pub use duration::duration;
 pub use foreign::ForeignArgs;
@@ -111,6 +113,10 @@ pub enum Command {
     Logout(LogoutArgs),
     /// Find out what stands between this machine and a registry
     Doctor(DoctorArgs),
+    /// Show what takes the disk space of the store
+    Du(UsageArgs),
+    /// Remove caches and what nothing leads to any more
+    Prune(Box<PruneArgs>),
     /// Look after the store
     #[command(subcommand)]
     Store(StoreCommand),

@@ -5,6 +5,7 @@ mod call;
 mod credentials;
 mod debug;
 mod doctor;
+mod du;
 mod engines;
 mod export;
 mod history;
@@ -17,6 +18,7 @@ mod load;
 mod load_into;
 mod login;
 mod proxy;
+mod prune;
 mod push;
 mod request;
 mod rmi;
@@ -63,6 +65,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Login(args) => login::login(&args),
         Command::Logout(args) => login::logout(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Du(args) => du::run(&args, root),
+        Command::Prune(args) => prune::run(*args, root),
         Command::Store(command) => store::run(&command, root),
         Command::Debug(command) => debug::run(command, root),
         Command::Version => print(&format!("rbuild {}\n", env!("CARGO_PKG_VERSION"))),

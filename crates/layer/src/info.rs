@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use rbuild_oci::{ChainId, Descriptor, DiffId, Digest};
+use rbuild_store::Object;
 use serde::{Deserialize, Serialize};
 
 use crate::{Compression, LayerId, TreeKind};
@@ -72,6 +73,22 @@ pub struct Original {
 }
 
 impl LayerInfo {
+    /// The objects that the layer consists of, whether they are here or not.
+    pub fn objects(&self) -> Vec<Object> {
+        let pack = self.pack.iter();
+        let original = self.original.iter();
+        let blobs = self
+            .index
+            .iter()
+            .chain(&self.blob)
+            .chain(pack.flat_map(|pack| [&pack.bytes, &pack.offsets]))
+            .chain(self.twins.values().map(|twin| &twin.digest))
+            .chain(original.map(|original| &original.descriptor.digest));
+        let blobs = blobs.cloned().map(Object::Blob);
+        let trees = self.trees.values().cloned().map(Object::Tree);
+        blobs.chain(trees).collect()
+    }
+
     /// A row that knows nothing but the name.
     pub(crate) fn new(id: LayerId) -> Self {
         Self {

@@ -162,11 +162,11 @@ impl LayerStore {
     ///
     /// What is made of it later is kept by the store's own lease.
     pub fn hold(&self, layer: &LayerId, lease: &Lease) -> Result<bool> {
-        if self.find(layer)?.is_none() {
+        let Some(info) = self.find(layer)? else {
             return Ok(false);
-        }
+        };
         // First the names, then the look: what is seen afterwards stays.
-        lease.add_all(&self.objects(layer)?)?;
+        lease.add_all(&info.objects())?;
         self.is_usable(layer)
     }
 
@@ -208,25 +208,7 @@ impl LayerStore {
 
     /// The objects that a layer consists of: for leases.
     pub fn objects(&self, layer: &LayerId) -> Result<Vec<Object>> {
-        let info = self.info(layer)?;
-        let blobs = info
-            .index
-            .iter()
-            .chain(&info.blob)
-            .chain(
-                info.pack
-                    .iter()
-                    .flat_map(|pack| [&pack.bytes, &pack.offsets]),
-            )
-            .chain(info.twins.values().map(|twin| &twin.digest))
-            .chain(
-                info.original
-                    .iter()
-                    .map(|original| &original.descriptor.digest),
-            );
-        let blobs = blobs.cloned().map(Object::Blob);
-        let trees = info.trees.values().cloned().map(Object::Tree);
-        Ok(blobs.chain(trees).collect())
+        Ok(self.info(layer)?.objects())
     }
 
     /// The index of a layer; of a pulled one it is made from its bytes if it is not there yet.

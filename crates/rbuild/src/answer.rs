@@ -14,15 +14,20 @@ use rbuild_layer::LayerId;
 use rbuild_oci::{Address, Digest, ImageConfig, Pick, Platform, Reference};
 use rbuild_progress::{CancelToken, Sink, VertexKey};
 use rbuild_source::Freshness;
+use rbuild_store::Lease;
 
 use crate::engine::Engine;
 use crate::places::Places;
 use crate::step::{announced, status};
 use crate::{BuildError, ImageDetails, PullPolicy, ResolveOrder, Result, StoredImage};
 
+/// How often an image is looked for whose layers are collected at the same time.
+const LOOKS: u32 = 5;
+
 /// The answers of one build.
 pub(crate) struct Answers<'a> {
     engine: &'a Engine,
+    lease: &'a Lease,
     pull: PullPolicy,
     resolve: ResolveOrder,
     stages: Vec<String>,
@@ -38,14 +43,15 @@ struct Found {
 }
 
 impl<'a> Answers<'a> {
-    /// Nothing is known yet; `stages` are the names that an image's name may be a slip of.
+    /// Nothing is known yet. What is found is kept from collection by `lease`; `stages` are the names that an image's name may be a slip of.
     pub(crate) fn new(
-        engine: &'a Engine,
+        (engine, lease): (&'a Engine, &'a Lease),
         (pull, resolve): (PullPolicy, ResolveOrder),
         stages: Vec<String>,
     ) -> Answers<'a> {
         Answers {
             engine,
+            lease,
             pull,
             resolve,
             stages,
@@ -102,7 +108,34 @@ impl<'a> Answers<'a> {
         Ok(())
     }
 
+    /// Finds an image, and keeps its layers; once more if they were collected between.
     fn find(
+        &self,
+        question: &ImageQuestion,
+        (sink, cancel): (&dyn Sink, &CancelToken),
+    ) -> Result<Found> {
+        for _ in 0..LOOKS {
+            let found = self.look_up(question, (sink, cancel))?;
+            if self.hold(&found.layers)? {
+                return Ok(found);
+            }
+        }
+        Err(BuildError::pruned_meanwhile("a base image"))
+    }
+
+    /// Whether the layers are known; from now on they stay.
+    fn hold(&self, layers: &[LayerId]) -> Result<bool> {
+        let store = self.engine.layers();
+        for layer in layers {
+            // One that has lost its bytes is told of by whoever needs them.
+            if !store.hold(layer, self.lease)? && store.find(layer)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn look_up(
         &self,
         question: &ImageQuestion,
         (sink, cancel): (&dyn Sink, &CancelToken),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rbuild_dockerfile::{Dockerfile, LineRange, Parsed, SourceFile, Span};
 use rbuild_frontend::{Diagnostic, Entitlements, Extent, Known, Linting, LowerRequest, lint};
 use rbuild_progress::{CancelToken, Sink};
+use rbuild_store::Lease;
 
 use crate::answer::Answers;
 use crate::elsewhere::{Elsewhere, Fetching};
@@ -77,7 +78,7 @@ pub(crate) fn check(
     let mut error = places.check_parsed(&parsed).err();
     if error.is_none() {
         let wanted = wanted(request, &dockerfile, elsewhere.as_ref())?;
-        let mut answers = answers(engine, request, &parsed.dockerfile);
+        let mut answers = answers((engine, &lease), request, &parsed.dockerfile);
         let tools = (&places, sink, cancel);
         let (more, failed) = linted(&parsed.dockerfile, &wanted, &mut answers, tools)?;
         found.extend(of_frontend(&places, &more));
@@ -114,10 +115,14 @@ fn wanted(
     Ok(wanted)
 }
 
-fn answers<'a>(engine: &'a Engine, request: &BuildRequest, tree: &Dockerfile) -> Answers<'a> {
+fn answers<'a>(
+    (engine, lease): (&'a Engine, &'a Lease),
+    request: &BuildRequest,
+    tree: &Dockerfile,
+) -> Answers<'a> {
     let names = tree.stages.iter().filter_map(|stage| stage.name.as_ref());
     let names = names.map(|name| name.text.clone()).collect();
-    Answers::new(engine, (request.pull, request.resolve), names)
+    Answers::new((engine, lease), (request.pull, request.resolve), names)
 }
 
 /// What lowering finds, and why the first image that could not be looked up could not.

@@ -21,9 +21,9 @@ use crate::nursery::{LazyNursery, tree_work};
 use crate::step::announced;
 use crate::workers::Agents;
 use crate::{
-    BuildError, BuildRequest, CheckReport, ContainerEngines, EngineConfig, ErrorKind, ImageDetails,
-    ImageSummary, Outcome, OutlineReport, Removed, Result, StoredImage, TargetsReport,
-    VerifySummary, call, check, pipeline,
+    BuildError, BuildRequest, CheckReport, ContainerEngines, DiskUsage, EngineConfig, ErrorKind,
+    ImageDetails, ImageSummary, Outcome, OutlineReport, PruneRequest, Pruned, Removed, Result,
+    StoredImage, TargetsReport, VerifySummary, call, check, collect, pipeline,
 };
 
 /// A store, and everything that can be done with it. Used from many threads, and beside other
@@ -220,6 +220,20 @@ impl Engine {
     /// Checks everything in the store against its digests and records.
     pub fn verify(&self, cancel: &CancelToken) -> Result<VerifySummary> {
         crate::verify::verify(&self.store, &self.layers, cancel)
+    }
+
+    /// What takes the disk space of the store. Walks all of it.
+    pub fn disk_usage(&self, cancel: &CancelToken) -> Result<DiskUsage> {
+        collect::disk_usage(&self.store, cancel)
+    }
+
+    /// Removes what is asked for from the cache, and whatever nothing leads to any more; never what a
+    /// running build uses, or what an image with a name consists of.
+    ///
+    /// Safe beside any number of builds, which wait for moments. What is removed is made again when a
+    /// build needs it.
+    pub fn prune(&self, request: &PruneRequest, cancel: &CancelToken) -> Result<Pruned> {
+        collect::prune(&self.store, request, cancel)
     }
 
     /// Marks the engine as at work, until what is returned is dropped.

@@ -373,7 +373,7 @@ impl Images<'_> {
 
 impl Row {
     /// What an image of several platforms consists of.
-    fn parts(&self) -> &[IndexEntry] {
+    pub(crate) fn parts(&self) -> &[IndexEntry] {
         match self {
             Row::Image(_) => &[],
             Row::Index(row) => &row.images,

@@ -20,6 +20,7 @@
 mod answer;
 mod call;
 mod check;
+mod collect;
 mod config;
 mod deliver;
 mod doctor;
@@ -69,6 +70,10 @@ pub mod oci {
 
 pub use call::{OutlineReport, Target, TargetsReport};
 pub use check::{CheckReport, Finding};
+pub use collect::{
+    CacheEntry, CacheFilter, CacheKind, Compare, DiskUsage, Limits, PruneRequest, PruneScope,
+    Pruned,
+};
 pub use config::EngineConfig;
 pub use doctor::{Finding as DoctorFinding, Health, PlaceHealth, doctor, patient};
 pub use elsewhere::{is_remote_context, is_ssh_context};

@@ -56,7 +56,11 @@ pub(crate) fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
     }
     let stages = parsed.dockerfile.stages.iter();
     let stages = stages.filter_map(|stage| Some(stage.name.as_ref()?.text.clone()));
-    let mut answers = Answers::new(engine, (request.pull, request.resolve), stages.collect());
+    let mut answers = Answers::new(
+        (engine, fetching.lease),
+        (request.pull, request.resolve),
+        stages.collect(),
+    );
     let plan = lowered(
         &parsed.dockerfile,
         &wanted,

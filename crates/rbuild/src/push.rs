@@ -23,6 +23,7 @@ use crate::{BuildError, Result};
 pub use command::PushedImage;
 pub(crate) use command::push_recorded;
 pub(crate) use early::Early;
+pub(crate) use pending::Pending;
 pub(crate) use target::{Called, Security, Target, check};
 
 /// Largest manifest that is read back.

@@ -31,6 +31,18 @@ const REMEDIES: [(&str, &str); 5] = [
 pub(crate) const OFFLINE: &str = "build once without --offline, which brings it into the store; an image may also come from a file: \
                                   `rbuild load -i FILE`, `rbuild import`";
 
+/// What the system says of a disk or quota that is used up. Jobs in other processes pass it on as text.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
+/// A sentence for a full disk, where the message has none.
+pub(crate) fn of_disk(message: &str) -> Option<&'static str> {
+    let is_full = FULL.iter().any(|said| message.contains(said));
+    (is_full && !message.contains("rbuild prune")).then_some(
+        "if it is the store's disk, free some of it with `rbuild prune`, or choose a store on a larger disk \
+         with --root",
+    )
+}
+
 /// A sentence for what git said, if there is one.
 pub(crate) fn of_git(said: &str) -> Option<&'static str> {
     let found = REMEDIES

@@ -123,8 +123,9 @@ impl BuildError {
                  left out in .dockerignore",
             );
         }
+        let remedy = crate::remedy::of_disk(&error.report.message);
         error.source = Some(Box::new(cause));
-        error
+        error.helps(remedy)
     }
 
     pub(crate) fn cancelled() -> BuildError {
@@ -231,6 +232,11 @@ impl BuildError {
     pub(crate) fn no_image(what: &str) -> BuildError {
         BuildError::build(format!("{what}: no such image in the store"))
             .help("`rbuild images` lists what is there")
+    }
+
+    pub(crate) fn pruned_meanwhile(what: &str) -> BuildError {
+        BuildError::build(format!("{what} was pruned by another process meanwhile"))
+            .help("do it again")
     }
 
     pub(crate) fn no_platform(what: &str, wanted: &Platform, there: &[Platform]) -> BuildError {

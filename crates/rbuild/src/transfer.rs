@@ -303,7 +303,9 @@ impl Engine {
     ) -> Result<Lease> {
         let (lease, _) = self.store().lease(&[])?;
         for layer in layers {
-            self.layers().hold(layer, &lease)?;
+            if !self.layers().hold(layer, &lease)? && self.layers().find(layer)?.is_none() {
+                return Err(BuildError::pruned_meanwhile("a layer of the image"));
+            }
         }
         Ok(lease)
     }

@@ -38,7 +38,12 @@ pub(crate) fn verify(
                 .push(format!("layer row {key}: not a layer id"));
             continue;
         };
-        for problem in layers.verify(&layer, cancel)? {
+        let problems = layers.verify(&layer, cancel)?;
+        // Removed since it was listed.
+        if layers.find(&layer)?.is_none() {
+            continue;
+        }
+        for problem in problems {
             summary.faults.push(format!("layer {layer}: {problem:?}"));
         }
     }

@@ -14,6 +14,7 @@ use rbuild_progress::CancelToken;
 use crate::layout::write_replacing;
 use crate::lock::{self, Flock, Mode};
 use crate::store::Store;
+use crate::usage::allocated;
 use crate::{Error, Result};
 
 /// Who else may use a cache mount meanwhile.
@@ -25,6 +26,24 @@ pub enum Sharing {
     Locked,
     /// Nobody: others get a directory of their own.
     Private,
+}
+
+/// What a cache mount takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountUsage {
+    /// Allocated disk space of all its directories, in bytes.
+    pub bytes: u64,
+    /// Whether somebody uses one of them.
+    pub in_use: bool,
+}
+
+/// What clearing a cache mount did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClearedMount {
+    /// Disk space given back, in bytes.
+    pub freed_bytes: u64,
+    /// Whether one of its directories stays, being in use.
+    pub in_use: bool,
 }
 
 /// A cache mount by name, not yet in use.
@@ -139,6 +158,39 @@ impl Store {
         Ok(CacheMount {
             dir,
             deleter: self.deleter.clone(),
+        })
+    }
+
+    /// What the directories of the cache mount named `id` take; `None` if it has none.
+    pub fn cache_mount_usage(&self, id: &str, cancel: &CancelToken) -> Result<Option<MountUsage>> {
+        let mount = self.cache_mount(id)?;
+        let mut usage = None;
+        for slot in 0.. {
+            let lock = mount.slot_file(slot, "lock");
+            if !lock.exists() {
+                break;
+            }
+            let data = mount.slot_file(slot, "data");
+            if data.exists() {
+                let all: &mut MountUsage = usage.get_or_insert_default();
+                all.bytes += allocated(&data, cancel)?;
+                all.in_use |= lock::try_take(&lock, Mode::Exclusive)?.is_none();
+            }
+        }
+        Ok(usage)
+    }
+
+    /// Removes the idle directories of the cache mount named `id`, and says what that gave back.
+    pub fn clear_cache_mount(&self, id: &str) -> Result<ClearedMount> {
+        // As the deletion itself, the look at what it gives back is not called off.
+        let measuring =
+            CancelToken::try_new().map_err(Error::at("make a token for", self.layout.root()))?;
+        let before = self.cache_mount_usage(id, &measuring)?.unwrap_or_default();
+        let all_idle = self.remove_cache_mount(id)?;
+        let after = self.cache_mount_usage(id, &measuring)?.unwrap_or_default();
+        Ok(ClearedMount {
+            freed_bytes: before.bytes.saturating_sub(after.bytes),
+            in_use: !all_idle,
         })
     }
 

@@ -23,6 +23,11 @@ pub struct GcLock {
 }
 
 impl GcLock {
+    /// What living processes use. A name may be that of an object that is yet to come.
+    pub fn leased(&self) -> &BTreeSet<Object> {
+        &self.leased
+    }
+
     /// Tells whether some living process uses the object.
     pub fn is_leased(&self, object: &Object) -> bool {
         self.leased.contains(object)

@@ -121,6 +121,22 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Keeps a tree from collection, as if this handle had committed it; tells whether it is there.
+    ///
+    /// Errors: [`Error::TreeId`].
+    pub fn keep_tree(&self, id: &str) -> Result<bool> {
+        self.checked_tree(id)?;
+        Ok(self.has_tree(id) && self.lease_committed(Object::Tree(id.to_owned()))?)
+    }
+
+    /// Does `work` while nothing can be collected: what it finds there still is when it ends.
+    ///
+    /// All collecting waits meanwhile, so let it be brief.
+    pub fn without_collector<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let _collector_waits = lock::brief(&gc_lock(&self.layout), Mode::Shared)?;
+        Ok(work())
+    }
+
     /// Leases an object that is there already; tells whether it still is.
     pub(crate) fn lease_committed(&self, object: Object) -> Result<bool> {
         let mut there = false;

@@ -32,6 +32,7 @@ mod blob;
 mod boot;
 mod cache_mount;
 mod delete;
+mod discard;
 mod error;
 mod gc;
 mod ingest;
@@ -48,7 +49,8 @@ mod usage;
 mod uses;
 mod verify;
 
-pub use cache_mount::{CacheMount, MountedCache, Sharing};
+pub use cache_mount::{CacheMount, ClearedMount, MountUsage, MountedCache, Sharing};
+pub use discard::Discarded;
 pub use error::{Error, Result};
 pub use gc::{GcLock, Removal};
 pub use ingest::Ingest;

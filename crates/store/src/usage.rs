@@ -121,6 +121,14 @@ impl Store {
         Ok(all)
     }
 
+    /// Bytes that this user may still use on the disk of the store.
+    pub fn free_bytes(&self) -> Result<u64> {
+        let root = self.layout.root();
+        let stat = rustix::fs::statvfs(root)
+            .map_err(|errno| Error::io("look at the disk of", root, errno.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// Lists trees and blobs set aside at a restart that nobody has asked for since.
     pub fn suspects(&self) -> Result<Vec<Object>> {
         boot::suspects(&self.layout)
@@ -141,6 +149,11 @@ fn of_entries(dir: &Path, wanted: impl Fn(&str) -> bool, cancel: &CancelToken) -
         }
     }
     Ok(sum)
+}
+
+/// What a file or directory with all below takes, in bytes; as much of it as can be read.
+pub(crate) fn allocated(path: &Path, cancel: &CancelToken) -> Result<u64> {
+    Ok(Walk::default().amount(path, cancel)?.bytes)
 }
 
 /// Knows which files with several names were counted.

@@ -283,7 +283,8 @@ impl LayerStore {
         let _alone = self
             .store()
             .work_lock(&format!("layer-tree {tree}"), cancel)?;
-        if self.store().has_tree(&tree) {
+        // No row leads to it, so nothing but this keeps it while it is mounted.
+        if self.store().keep_tree(&tree)? {
             return Ok(path);
         }
         let staged = self.store().stage_dir()?;

@@ -47,15 +47,36 @@ impl Images<'_> {
                 .iter()
                 .map(|name| Change::Put(Table::Tags, name, key.as_bytes())),
         );
-        Ok(self.store.transact(&changes)?)
+        self.store.without_collector(|| {
+            self.check_whole(row)?;
+            Ok(self.store.transact(&changes)?)
+        })?
+    }
+
+    /// Refuses an image whose layers were collected before anything led to them.
+    fn check_whole(&self, row: &Row) -> Result<()> {
+        let Row::Image(image) = row else {
+            return Ok(());
+        };
+        for layer in &image.layers {
+            if self.layers.find(layer)?.is_none() {
+                return Err(BuildError::pruned_meanwhile("a layer of the image"));
+            }
+        }
+        Ok(())
     }
 
     /// Gives an image one more name.
     pub fn tag(&self, id: &Digest, name: &Reference) -> Result<()> {
-        let id = id.to_string();
-        Ok(self
-            .store
-            .put(Table::Tags, &canonical(name), id.as_bytes())?)
+        self.store.without_collector(|| {
+            if self.store.get(Table::Images, id.as_str())?.is_none() {
+                return Err(BuildError::pruned_meanwhile("the image"));
+            }
+            let id = id.to_string();
+            Ok(self
+                .store
+                .put(Table::Tags, &canonical(name), id.as_bytes())?)
+        })?
     }
 
     /// Removes the row of an image of several platforms that has got another id; its images stay.

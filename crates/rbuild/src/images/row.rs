@@ -17,12 +17,27 @@ pub(crate) enum Row {
 }
 
 impl Row {
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Row> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Row> {
         serde_json::from_slice(bytes).map_err(BuildError::decode)
     }
 
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(BuildError::encode)
+    }
+
+    /// All documents that it leads to besides its id: manifests, the index, what else that names.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = &Digest> {
+        let others = match self {
+            Row::Image(_) => &[][..],
+            Row::Index(row) => &row.others,
+        };
+        let parts = match self {
+            Row::Image(_) => &[][..],
+            Row::Index(row) => &row.images,
+        };
+        let parts = parts.iter().filter_map(|part| part.manifest.as_ref());
+        let others = others.iter().map(|other| &other.digest);
+        self.document().into_iter().chain(parts).chain(others)
     }
 
     /// The manifest or index that it came with.

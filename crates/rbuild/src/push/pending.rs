@@ -6,7 +6,7 @@
 
 use rbuild_exporter::{Assembled, AssembledImage, Document};
 use rbuild_layer::LayerId;
-use rbuild_oci::{Descriptor, Platform, Reference};
+use rbuild_oci::{Descriptor, Digest, Platform, Reference};
 use rbuild_store::{Store, Table};
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +132,14 @@ impl Pending {
             top: self.top.clone(),
             others: self.others.clone(),
         })
+    }
+
+    /// The documents that it sends.
+    pub fn documents(&self) -> Vec<Digest> {
+        let images = self.images.iter();
+        let images = images.flat_map(|image| [&image.config, &image.manifest]);
+        let all = images.chain(&self.index).chain([&self.top]);
+        all.map(|descriptor| descriptor.digest.clone()).collect()
     }
 
     /// The layers of each image.

@@ -29,6 +29,7 @@ mod output;
 mod place;
 mod platforms;
 mod proxies;
+mod pruning;
 mod pull;
 mod push;
 mod push_access;

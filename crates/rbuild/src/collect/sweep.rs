@@ -1,0 +1,87 @@
+//! Removal: rows and objects of what was chosen, beside running builds.
+//!
+//! Under the collector's lock, which makes all builds wait, only rows are read and deleted and objects
+//! moved away; the bytes go after it. Killed between, it leaves objects that nothing leads to, which the
+//! next removal takes, and what was moved away goes with the next opening of the store.
+
+use std::collections::BTreeSet;
+
+use rbuild_progress::CancelToken;
+use rbuild_store::{Change, Discarded, Object, Store, Table};
+
+use super::entry::EntryKey;
+use super::inventory::Inventory;
+use super::plan::{Plan, plan};
+use crate::Result;
+
+/// What was removed.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    /// Entries that were asked for and stay: they are in use by now.
+    pub spared: BTreeSet<EntryKey>,
+    /// Blocks given back, in bytes.
+    pub freed_bytes: u64,
+}
+
+/// Removes entries, and whatever nothing leads to any more.
+pub(super) fn sweep(
+    store: &Store,
+    victims: &BTreeSet<EntryKey>,
+    cancel: &CancelToken,
+) -> Result<Swept> {
+    let (plan, discarded) = take_out(store, victims, cancel)?;
+    let mut swept = Swept {
+        spared: plan.spared,
+        // From here on it is done: interrupting would only leave it to the next opening.
+        freed_bytes: discarded.delete()?,
+    };
+    for key in victims {
+        let EntryKey::Mount(id) = key else { continue };
+        cancel.check()?;
+        let removed = store.clear_cache_mount(id)?;
+        swept.freed_bytes += removed.freed_bytes;
+        if removed.in_use {
+            swept.spared.insert(key.clone());
+        } else {
+            store.delete(Table::Uses, &key.use_name())?;
+        }
+    }
+    Ok(swept)
+}
+
+/// The part under the lock.
+fn take_out(
+    store: &Store,
+    victims: &BTreeSet<EntryKey>,
+    cancel: &CancelToken,
+) -> Result<(Plan, Discarded)> {
+    let lock = store.gc_lock(cancel)?;
+    let all = Inventory::read(store)?;
+    let plan = plan(&all, victims, lock.leased());
+    let objects = there(store)?;
+    let gone: Vec<Object> = objects.difference(&plan.kept).cloned().collect();
+    let changes: Vec<Change<'_>> = plan
+        .rows
+        .iter()
+        .map(|(table, key)| Change::Delete(*table, key))
+        .collect();
+    let discarded = match store.transact(&changes) {
+        Ok(()) => store.discard(&lock, &gone)?,
+        // Not even the log of the database can grow. Bytes first then: rows that lead to nothing are
+        // noticed by whoever follows them.
+        Err(error) if error.is_disk_full() => {
+            let discarded = store.discard_at_once(&lock, &gone)?;
+            store.transact(&changes)?;
+            discarded
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((plan, discarded))
+}
+
+/// All objects of the store, those in doubt since a restart included.
+fn there(store: &Store) -> Result<BTreeSet<Object>> {
+    let blobs = store.blobs()?.into_iter().map(Object::Blob);
+    let trees = store.trees()?.into_iter().map(Object::Tree);
+    Ok(blobs.chain(trees).chain(store.suspects()?).collect())
+}
