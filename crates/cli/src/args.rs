@@ -46,6 +46,7 @@ pub use index::{
 pub use registry::{DoctorArgs, LoginArgs, LogoutArgs};
 pub use run::RunArgs;
 pub use secret::{SecretArg, SecretPlace};
+pub use size::size;
 pub use store::{DebugCommand, GraphArgs, ParseArgs, StoreCommand};
 pub use value::{AllowArg, Context, Pair, PlatformArg, SecurityArg, SshArg};
 

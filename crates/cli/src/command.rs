@@ -36,13 +36,16 @@ use std::path::{Path, PathBuf};
 use rbuild::oci::{Address, Platform};
 use rbuild::{BuildError, Dest, Engine, EngineConfig, ErrorKind, ImageFile, Reach, Report};
 
-use crate::args::{Cli, Command, NetworkArgs, PlatformArg, duration};
+use crate::args::{Cli, Command, NetworkArgs, PlatformArg, duration, size};
 use crate::exit::Exit;
 use crate::failure::failure;
 use crate::style::Look;
 
 /// The variable with how long a tag is believed.
 const TAG_AGE: &str = "RBUILD_TAG_AGE";
+
+/// The variable with what the store may take.
+const CACHE_MAX: &str = "RBUILD_CACHE_MAX";
 
 /// Carries out what was asked for, and says so if that failed.
 pub fn run(cli: Cli) -> Exit {
@@ -126,15 +129,22 @@ pub type CommandResult = Result<Exit, CommandError>;
 
 /// Opens the engine over the store that the user means.
 fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
-    open_with(root, NetworkArgs::default())
+    open_with(root, NetworkArgs::default(), None)
 }
 
-/// As [`open`], with what the command line says of the network.
-fn open_with(root: Option<&Path>, network: NetworkArgs) -> Result<Engine, CommandError> {
+/// As [`open`], with what the command line says of the network and of the size of the store.
+fn open_with(
+    root: Option<&Path>,
+    network: NetworkArgs,
+    cache_max: Option<u64>,
+) -> Result<Engine, CommandError> {
     let mut config = EngineConfig::new(root_dir(root)?);
     of_environment(&mut config)?;
     if network.offline {
         config.reach = Reach::Offline;
+    }
+    if cache_max.is_some() {
+        config.cache_max = cache_max;
     }
     if let Some(age) = network.tag_age {
         config.tag_age = age;
@@ -147,10 +157,13 @@ fn of_environment(config: &mut EngineConfig) -> Result<(), CommandError> {
     config.credentials = credentials::places();
     config.helper_limit = credentials::helper_limit()?;
     config.proxy = proxy::of_network();
-    let age = std::env::var(TAG_AGE).ok().filter(|age| !age.is_empty());
-    if let Some(age) = age {
+    if let Some(age) = variable(TAG_AGE) {
         config.tag_age =
             duration(&age).map_err(|e| CommandError::Usage(format!("{TAG_AGE}: {e}")))?;
+    }
+    if let Some(max) = variable(CACHE_MAX) {
+        let max = size(&max).map_err(|e| CommandError::Usage(format!("{CACHE_MAX}: {e}")))?;
+        config.cache_max = Some(max);
     }
     config.host_files = hosts::host_files();
     config.insecure_registries = hosts::insecure_registries();
@@ -162,6 +175,11 @@ fn of_environment(config: &mut EngineConfig) -> Result<(), CommandError> {
         .chain(["/etc/ssh/ssh_known_hosts".into()])
         .collect();
     Ok(())
+}
+
+/// A variable of the environment that is not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The store's directory: as given, else the variable's, else the system's for root, else the user's own.

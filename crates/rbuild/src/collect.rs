@@ -3,6 +3,7 @@
 //! `inventory` reads every row that leads to something; `entry` and `filter` are what people see of it;
 //! `policy` chooses, `plan` works out what follows, `sweep` does it.
 
+mod cap;
 mod entry;
 mod filter;
 mod inventory;
@@ -16,10 +17,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rbuild_layer::LayerId;
 use rbuild_progress::CancelToken;
 use rbuild_solver::KeyInputs;
-use rbuild_store::{Object, Store, Table, Use};
+use rbuild_store::{MountUsage, Object, Store, Table, Use};
 
 use crate::Result;
 
+pub(crate) use cap::enforce;
 pub use entry::{CacheEntry, CacheKind};
 pub use filter::{CacheFilter, Compare};
 pub use policy::{Limits, PruneRequest, PruneScope};
@@ -46,12 +48,11 @@ pub struct Pruned {
     pub freed_bytes: u64,
 }
 
-/// Lists what is in the cache. Walks all trees of the store.
+/// Lists what is in the cache. Walks what was never measured.
 pub(crate) fn disk_usage(store: &Store, cancel: &CancelToken) -> Result<DiskUsage> {
     let leased = store.gc_lock(cancel)?.leased().clone();
     let all = Inventory::read(store)?;
-    let objects = store.objects(cancel)?;
-    let sizes = objects.into_iter().map(|it| (it.object, it.bytes));
+    let sizes = store.sizes(cancel)?;
     let gathering = Gathering {
         store,
         all: &all,
@@ -59,16 +60,26 @@ pub(crate) fn disk_usage(store: &Store, cancel: &CancelToken) -> Result<DiskUsag
         named: plan::layers_of_names(&all),
         led: plan::layers_of_images(&all),
         uses: store.uses()?,
-        sizes: sizes.collect(),
+        sizes: &sizes,
+        mounts: store.cache_mount_sizes(cancel)?,
     };
-    let mut entries = gathering.entries(cancel)?;
-    let total = store.usage(cancel)?.total_bytes();
+    let mut entries = gathering.entries()?;
+    let mounts: u64 = gathering.mounts.values().map(|mount| mount.bytes).sum();
+    let total = sizes.values().sum::<u64>() + mounts + store.overhead(cancel)?.bytes;
     let listed: u64 = entries.iter().map(|entry| entry.size_bytes).sum();
     entries.sort_by(|a, b| (b.last_used, &a.key).cmp(&(a.last_used, &b.key)));
     Ok(DiskUsage {
         entries,
         other_bytes: total.saturating_sub(listed),
     })
+}
+
+/// What the store takes in bytes, without a look at what it is. Walks what was never measured.
+fn taken(store: &Store, cancel: &CancelToken) -> Result<u64> {
+    let objects: u64 = store.sizes(cancel)?.values().sum();
+    let mounts = store.cache_mount_sizes(cancel)?;
+    let mounts: u64 = mounts.values().map(|mount| mount.bytes).sum();
+    Ok(objects + mounts + store.overhead(cancel)?.bytes)
 }
 
 /// Removes what is asked for and whatever nothing leads to any more, but never what is in use or has a
@@ -115,11 +126,12 @@ struct Gathering<'a> {
     /// Layers that images or other layers lead to.
     led: BTreeSet<LayerId>,
     uses: BTreeMap<String, Use>,
-    sizes: BTreeMap<Object, u64>,
+    sizes: &'a BTreeMap<Object, u64>,
+    mounts: BTreeMap<String, MountUsage>,
 }
 
 impl Gathering<'_> {
-    fn entries(&self, cancel: &CancelToken) -> Result<Vec<CacheEntry>> {
+    fn entries(&self) -> Result<Vec<CacheEntry>> {
         let mut counted = BTreeSet::new();
         let mut entries = Vec::new();
         let leads = self.leads();
@@ -135,10 +147,7 @@ impl Gathering<'_> {
             entry.size_bytes = self.size(&object, &mut counted);
             entries.push(entry);
         }
-        for id in self.store.cache_mounts()? {
-            let Some(mount) = self.store.cache_mount_usage(&id, cancel)? else {
-                continue;
-            };
+        for (id, mount) in &self.mounts {
             let mut entry = self.bare(EntryKey::Mount(id.clone()), CacheKind::CacheMount);
             entry.description = format!("cache mount {id}");
             entry.in_use = mount.in_use;

@@ -30,6 +30,8 @@ pub struct EngineConfig {
     pub reach: Reach,
     /// How long what a registry said of a tag is believed.
     pub tag_age: Duration,
+    /// What the store may take in bytes; builds bring it down when it is more. `None` is no limit.
+    pub cache_max: Option<u64>,
     /// What is taken from the network at most.
     pub limits: RemoteLimits,
     /// How `git` is started.
@@ -52,6 +54,7 @@ impl EngineConfig {
             host_files: HostFiles::default(),
             reach: Reach::Network,
             tag_age: TagMemory::default().age,
+            cache_max: None,
             limits: RemoteLimits::default(),
             git: GitConfig::default(),
             proxy: ProxyConfig::default(),

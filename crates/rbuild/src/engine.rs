@@ -39,6 +39,7 @@ pub struct Engine {
     http: HttpSource,
     git: GitSource,
     limits: RemoteLimits,
+    cache_max: Option<u64>,
     container_engines: ContainerEngines,
     /// How many builds go on. What they commit is kept from collection until the last one ends: the
     /// store cannot tell whose is whose.
@@ -73,6 +74,7 @@ impl Engine {
         let store = Arc::new(Store::open(&config.root)?);
         let nursery = LazyNursery::new(config.helper.clone());
         let limits = config.limits;
+        let cache_max = config.cache_max;
         let reach = config.reach;
         let memory = TagMemory {
             age: config.tag_age,
@@ -100,6 +102,7 @@ impl Engine {
             http,
             git,
             limits,
+            cache_max,
             container_engines,
             at_work: Mutex::default(),
         })
@@ -121,13 +124,23 @@ impl Engine {
         sink: &dyn Sink,
         cancel: &CancelToken,
     ) -> Result<Outcome> {
-        let _running = self.running();
+        self.keep_cap((sink, cancel));
+        let running = self.running();
         self.recover((sink, cancel))?;
         let built = pipeline::build(self, request, sink, cancel);
         if let Err(error) = self.store.flush_uses() {
             tracing::debug!(%error, "what was used is not written down");
         }
+        // What was built is as good as any other from here on, if the limit demands it.
+        drop(running);
+        self.keep_cap((sink, cancel));
         built
+    }
+
+    fn keep_cap(&self, reporting: (&dyn Sink, &CancelToken)) {
+        if let Some(max) = self.cache_max {
+            collect::enforce(&self.store, max, reporting);
+        }
     }
 
     /// Checks the Dockerfile of a request without building it: the stages that its target needs, or

@@ -180,6 +180,20 @@ impl Store {
         Ok(usage)
     }
 
+    pub(crate) fn is_cache_mount_in_use(&self, id: &str) -> Result<bool> {
+        let mount = self.cache_mount(id)?;
+        for slot in 0.. {
+            let lock = mount.slot_file(slot, "lock");
+            if !lock.exists() {
+                break;
+            }
+            if lock::try_take(&lock, Mode::Exclusive)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes the idle directories of the cache mount named `id`, and says what that gave back.
     pub fn clear_cache_mount(&self, id: &str) -> Result<ClearedMount> {
         // As the deletion itself, the look at what it gives back is not called off.

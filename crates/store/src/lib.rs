@@ -42,6 +42,7 @@ mod lock;
 mod object;
 mod record;
 mod session;
+mod sizes;
 mod stage;
 mod store;
 mod tree;

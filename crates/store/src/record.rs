@@ -68,6 +68,8 @@ pub enum Table {
     History = 15,
     /// When layers, files and cache mounts were used, and what making them took.
     Uses = 16,
+    /// What objects and cache mounts take on the disk, as measured.
+    Sizes = 17,
 }
 
 /// One change in a transaction.

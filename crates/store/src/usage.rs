@@ -95,6 +95,17 @@ impl Store {
         Ok(usage)
     }
 
+    /// What the database takes, what is in the making, and what a restart left in doubt.
+    pub fn overhead(&self, cancel: &CancelToken) -> Result<Amount> {
+        let staged = |name: &str| !name.ends_with(".session");
+        let mut sum = of_entries(&self.layout.stage(), staged, cancel)?;
+        sum += of_entries(&self.layout.suspects(), |_| true, cancel)?;
+        if let Some(dir) = self.layout.database().parent() {
+            sum += of_entries(dir, |_| true, cancel)?;
+        }
+        Ok(sum)
+    }
+
     /// Lists blobs and trees with what each takes, sorted by object.
     pub fn objects(&self, cancel: &CancelToken) -> Result<Vec<ObjectUsage>> {
         let mut all = Vec::new();

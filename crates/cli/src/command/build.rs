@@ -27,7 +27,7 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let report = Report::take(&mut args.results);
     let notes = notes(&args);
     let asked = args.call.call();
-    let network = args.network;
+    let (network, cache_max) = (args.network, args.cache_max);
     let request = request::request(args, &cancel)?;
     if asked.method != CallMethod::Build {
         return call::run(asked, &request, (root, network), &cancel);
@@ -38,7 +38,7 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
         return Err(CommandError::Usage(message.to_owned()));
     }
     report.check()?;
-    let engine = open_with(root, network)?;
+    let engine = open_with(root, network, cache_max)?;
     if matches!(mode, Mode::Tty | Mode::Plain) {
         io::stderr().write_all(notes.as_bytes()).ok();
     }

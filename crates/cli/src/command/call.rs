@@ -27,7 +27,7 @@ pub fn run(
             false => print(&answer::describe()),
         };
     }
-    let engine = open_with(root, network)?;
+    let engine = open_with(root, network, None)?;
     match call.method {
         CallMethod::Outline => {
             let report = engine.outline(request, &NullSink, cancel)?;

@@ -33,7 +33,7 @@ fn graph(args: GraphArgs, root: Option<&Path>) -> CommandResult {
     let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
     let network = args.build.network;
     let request = request::request(args.build, &cancel)?;
-    match open_with(root, network)?.graph_dot(&request, &NullSink, &cancel) {
+    match open_with(root, network, None)?.graph_dot(&request, &NullSink, &cancel) {
         Ok(dot) => print(&dot),
         Err(error) => Ok(CommandError::Engine(error).show(super::build::FAILED)),
     }

@@ -1,15 +1,15 @@
 //! What to remove: a pure choice among entries.
 //!
 //! With limits, what saves least time for its bytes goes first: the time that making an entry took,
-//! times how often it was used, halved for every day that nobody used it, over its size.
+//! times how often it was used, over its size and over the time since its last use.
 
 use std::time::{Duration, SystemTime};
 
 use super::entry::EntryKey;
 use super::{CacheEntry, CacheFilter, CacheKind};
 
-/// How long something must lie idle to be worth half.
-const HALF_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Added to the time since the last use, which is known to the minute.
+const SOFTENING: Duration = Duration::from_secs(60);
 
 /// How fast things come that nobody has timed (pulled layers, downloads, mounts), in bytes a millisecond.
 const FETCH_SPEED: u64 = 20_000;
@@ -118,7 +118,7 @@ pub(super) fn victims(
     gone
 }
 
-/// Seconds that an entry is likely to save, for each of its bytes.
+/// Seconds that an entry is likely to save in a second, for each of its bytes.
 #[allow(clippy::cast_precision_loss)]
 fn worth(entry: &CacheEntry, now: SystemTime) -> f64 {
     let fetch = Duration::from_millis(entry.size_bytes / FETCH_SPEED);
@@ -127,9 +127,9 @@ fn worth(entry: &CacheEntry, now: SystemTime) -> f64 {
     } else {
         entry.cost
     };
-    let half_lives = entry.idle(now).as_secs_f64() / HALF_LIFE.as_secs_f64();
+    let idle = entry.idle(now).saturating_add(SOFTENING).as_secs_f64();
     let uses = entry.uses.max(1) as f64;
-    cost.as_secs_f64() * uses * 0.5_f64.powf(half_lives) / entry.size_bytes.max(1) as f64
+    cost.as_secs_f64() * uses / idle / entry.size_bytes.max(1) as f64
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use rbuild_progress::CancelToken;
-use rbuild_store::{Change, Discarded, Object, Store, Table};
+use rbuild_store::{Change, Discarded, Object, Store};
 
 use super::entry::EntryKey;
 use super::inventory::Inventory;
@@ -43,7 +43,7 @@ pub(super) fn sweep(
         if removed.in_use {
             swept.spared.insert(key.clone());
         } else {
-            store.delete(Table::Uses, &key.use_name())?;
+            store.forget_cache_mount(id)?;
         }
     }
     Ok(swept)

@@ -229,10 +229,7 @@ fn a_killed_prune_leaves_a_sound_store() {
             .stderr(Stdio::null())
             .spawn()
             .expect("start");
-        let until = std::time::Instant::now() + Duration::from_millis(2 + 3 * round);
-        while std::time::Instant::now() < until {
-            thread::yield_now();
-        }
+        pause(Duration::from_millis(2 + 3 * round));
         child.kill().expect("kill");
         cut_short += u32::from(child.wait().expect("wait").code().is_none());
         // The next opening takes away what was being deleted.
@@ -284,6 +281,95 @@ fn nobody_is_asked_without_a_terminal_and_bad_filters_are_refused() {
     // An empty store is no error.
     fs::remove_dir_all(place.store()).expect("remove the store");
     prune(&place, &["-a"]).expect_text("Total:");
+}
+
+#[test]
+fn a_limit_is_kept_by_the_builds_themselves() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    const MIB: u64 = 1 << 20;
+    let (cap, layer) = (40 * MIB, 6 * MIB);
+    let place = Place::new(
+        "FROM busybox\nARG N\n\
+         RUN --mount=type=cache,id=grows,target=/c \
+         dd if=/dev/urandom of=/f bs=1M count=5 2> /dev/null; echo $N >> /c/n\n\
+         COPY Dockerfile /\n",
+    );
+    let (store, image) = (place.store(), place.dir().join("disk"));
+    // Far less than all builds make together.
+    let _disk = SmallDisk::mount(&store, &image, 80 * MIB);
+    let mut largest = 0;
+    for number in 0..24_u64 {
+        let arg = format!("N={number}");
+        let words = ["--cache-max", "40m", "--build-arg", &arg];
+        if number % 5 == 4 {
+            let mut child = place
+                .build_command(&words)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("start");
+            pause(Duration::from_millis(20 * number));
+            child.kill().expect("kill");
+            child.wait().expect("wait");
+            continue;
+        }
+        place.build(&words).expect_success();
+        let now = taken(&store);
+        largest = largest.max(now);
+        assert!(now <= cap + layer, "{now} after build {number}");
+    }
+    assert!(largest > cap / 2, "{largest} is far from the limit");
+    place.assert_intact();
+    // The sum that is told is the disk's own.
+    let told = place.run(&["du"]).expect_success();
+    let objects: u64 = ["blobs", "trees", "cache", "db"]
+        .map(|name| taken(&store.join(name)))
+        .iter()
+        .sum();
+    let told = total(&told.stdout);
+    assert!(
+        objects.abs_diff(told) * 50 < objects,
+        "{told} is told of {objects}"
+    );
+}
+
+/// The total that `rbuild du` tells, in bytes.
+fn total(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("Total:"));
+    let size = line.expect("a total").trim();
+    let digits = size.find(|c: char| c != '.' && !c.is_ascii_digit());
+    let (number, unit) = size.split_at(digits.expect("a unit"));
+    let number: f64 = number.parse().expect("a number");
+    let factor = match unit {
+        "MB" => 1e6,
+        "kB" => 1e3,
+        other => panic!("{other:?} in {text}"),
+    };
+    (number * factor) as u64
+}
+
+fn pause(length: Duration) {
+    let until = std::time::Instant::now() + length;
+    while std::time::Instant::now() < until {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_limit_that_cannot_be_kept_is_told_and_a_wrong_one_refused() {
+    let place = Place::new("FROM busybox\nCOPY Dockerfile /\n");
+    let kept = place
+        .build(&["-t", "big", "--cache-max", "1k"])
+        .expect_success();
+    assert!(kept.text().contains("CacheMax"), "{kept}");
+    place.build(&["--cache-max", "much"]).expect_code(2);
+    let mut build = place.build_command(&[]);
+    run(build.env("RBUILD_CACHE_MAX", "much"), LIMIT)
+        .expect_code(2)
+        .expect_text("RBUILD_CACHE_MAX");
+    place.assert_intact();
 }
 
 /// A small file system of its own; gone with the value.
