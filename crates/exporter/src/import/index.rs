@@ -9,7 +9,7 @@ use rbuild_progress::Meter;
 
 use super::bring::bring;
 use super::group::Group;
-use super::layout::{Layout, best, is_image, is_index, parse_index};
+use super::layout::{Layout, best, is_image, is_index, names_of, parse_index};
 use super::{Imported, ImportedImage, ImportedIndex, Platforms, take_in};
 use crate::layout::blob_name;
 use crate::{Context, Error, Result};
@@ -154,12 +154,18 @@ impl Layout {
         for (at, image) in images.iter().enumerate() {
             let twin = images.iter().skip(at + 1);
             if twin.clone().any(|other| other.platform == image.platform) {
-                let name = group.names.first().map(|name| name.familiar());
-                let reason = format!(
-                    "two images of it are for {}, and both are {}",
-                    image.platform,
-                    name.as_deref().unwrap_or("without a name of their own")
-                );
+                let platform = &image.platform;
+                let reason = match names_of(&group.entries).as_slice() {
+                    [] => format!(
+                        "two images of it are for {platform}, and both are without a name of their own"
+                    ),
+                    [name] => format!("two images of it are for {platform}, and both are {name}"),
+                    names => format!(
+                        "it has several images for {platform}, say which as in oci-archive:FILE:NAME or \
+                         docker-archive:FILE:NAME: {}",
+                        names.join(", ")
+                    ),
+                };
                 return Err(Error::import(&self.path, reason));
             }
         }

@@ -1,5 +1,6 @@
 //! Images in an OCI image layout, in a directory or an archive.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rbuild_layer::{LayerId, LayerStore};
@@ -188,19 +189,11 @@ impl Layout {
             Some(Pick::Tag(tag)) => format!("{tag:?}"),
             None => "\"latest\"".to_owned(),
         };
-        let mut tags: Vec<&str> = self
-            .index
-            .manifests
-            .iter()
-            .filter_map(|entry| entry.annotations.get(REF_NAME))
-            .map(String::as_str)
-            .collect();
-        tags.sort_unstable();
-        tags.dedup();
-        let there = if tags.is_empty() {
+        let names = names_of(&self.index.manifests);
+        let there = if names.is_empty() {
             "no tags".to_owned()
         } else {
-            tags.join(", ")
+            names.join(", ")
         };
         Error::import(
             &self.path,
@@ -294,6 +287,24 @@ pub(super) fn name_of(entry: &Descriptor) -> Option<Reference> {
             .filter(|name| name.contains([':', '/']))
     })?;
     Reference::parse(text).ok()
+}
+
+/// What entries can be chosen by, each once: their tags, or where several have the same one their names.
+pub(super) fn names_of(entries: &[Descriptor]) -> Vec<String> {
+    let tags: Vec<&String> = entries
+        .iter()
+        .filter_map(|entry| entry.annotations.get(REF_NAME))
+        .collect();
+    let distinct: BTreeSet<&String> = tags.iter().copied().collect();
+    if distinct.len() == tags.len() {
+        return distinct.into_iter().cloned().collect();
+    }
+    let name = |entry: &Descriptor| match name_of(entry) {
+        Some(name) => Some(name.familiar()),
+        None => entry.annotations.get(REF_NAME).cloned(),
+    };
+    let names: BTreeSet<String> = entries.iter().filter_map(name).collect();
+    names.into_iter().collect()
 }
 
 /// Tells whether an entry has a tag or name.

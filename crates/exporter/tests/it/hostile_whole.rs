@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 
-use rbuild_exporter::{Error, Imported, Selection, Source, import};
+use rbuild_exporter::{Error, Imported, Platforms, Selection, Source, import};
 use rbuild_oci::{Descriptor, Digest, Index, Manifest, media_type};
 
 use crate::bench::{Bench, read_tar, tar, write_tar};
@@ -15,6 +15,14 @@ fn index(entries: Vec<Descriptor>) -> Vec<u8> {
 
 /// A layout of these blobs whose `index.json` is `top`; imported whole.
 fn import_layout(bench: &Bench, blobs: &[&[u8]], top: &[u8]) -> Result<Vec<Imported>, Error> {
+    import_of(bench, (blobs, top), &Selection::all())
+}
+
+fn import_of(
+    bench: &Bench,
+    (blobs, top): (&[&[u8]], &[u8]),
+    selection: &Selection,
+) -> Result<Vec<Imported>, Error> {
     let dir = bench.path("layout");
     fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
     for bytes in blobs {
@@ -22,11 +30,7 @@ fn import_layout(bench: &Bench, blobs: &[&[u8]], top: &[u8]) -> Result<Vec<Impor
         fs::write(dir.join("blobs/sha256").join(name.hex()), bytes).unwrap();
     }
     fs::write(dir.join("index.json"), top).unwrap();
-    let imported = import(
-        &Source::LayoutDir(dir.clone()),
-        &Selection::all(),
-        &bench.cx(),
-    );
+    let imported = import(&Source::LayoutDir(dir.clone()), selection, &bench.cx());
     fs::remove_dir_all(dir).unwrap();
     imported
 }
@@ -77,6 +81,32 @@ fn one_name_for_two_images_is_refused() {
         import_layout(&bench, &blobs, &both),
         "two images of it are for linux/amd64, and both are x:1",
     );
+}
+
+#[test]
+fn several_images_are_named_where_none_is_meant() {
+    let bench = Bench::new();
+    let one = image(&bench, "amd64");
+    let mut annotated = Manifest::from_bytes(&one[0]).unwrap();
+    annotated.annotations.extend([("k".into(), "v".into())]);
+    let twin = annotated.to_bytes();
+    let called = |manifest: &[u8], name: &str| {
+        let mut entry = entry(manifest, "latest");
+        let named = ("io.containerd.image.name".into(), name.into());
+        entry.annotations.extend([named]);
+        entry
+    };
+    let both = index(vec![called(&one[0], "a:latest"), called(&twin, "b:latest")]);
+    let blobs: Vec<&[u8]> = [&one[0], &one[1], &one[2], &twin].map(Vec::as_slice).into();
+    let one = Selection {
+        platforms: Platforms::All,
+        ..Selection::one(None)
+    };
+    refused(
+        import_of(&bench, (&blobs, &both), &one),
+        "say which as in oci-archive:FILE:NAME or docker-archive:FILE:NAME: a:latest, b:latest",
+    );
+    assert_eq!(import_layout(&bench, &blobs, &both).unwrap().len(), 2);
 }
 
 #[test]
