@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -170,8 +171,9 @@ impl Agent {
             .expect("start ssh-agent");
         let agent = Self { dir, program };
         let limit = Instant::now() + PATIENCE;
-        while !socket.exists() {
-            assert!(Instant::now() < limit, "ssh-agent makes no socket");
+        // The socket is there a moment before anybody listens at it.
+        while UnixStream::connect(&socket).is_err() {
+            assert!(Instant::now() < limit, "ssh-agent does not listen");
             std::thread::yield_now();
         }
         // Keys that others could read are not taken.
