@@ -44,7 +44,8 @@ pub struct WorkerParts {
     pub store: Arc<Store>,
     /// The layers in it.
     pub layers: LayerStore,
-    /// Layers of the images that the graph names, by manifest digest, lowest first.
+    /// Layers of the images that the graph names, by manifest digest, lowest first. They are held since
+    /// they were looked up.
     pub images: BTreeMap<Digest, Vec<LayerId>>,
     /// The local directories that the graph names.
     pub locals: BTreeMap<String, LocalContext>,
@@ -323,7 +324,6 @@ impl Worker for LocalWorker {
                 let layers = self.images.get(&image.manifest).ok_or(Error::Input)?;
                 let mut presence = Presence::Kept;
                 for layer in layers {
-                    self.layers.hold(layer, &self.lease)?;
                     self.store.note_use(&layer.to_string());
                     if !self.layers.is_here(layer)? {
                         presence = Presence::Fresh;

@@ -64,6 +64,24 @@ fn without_subordinate_ids_it_goes_on_with_one_and_says_so() {
 }
 
 #[test]
+fn files_of_other_ids_are_pruned() {
+    if !ready() {
+        return;
+    }
+    need_tool("newuidmap");
+    let user = User::new(Grant::Ranges);
+    let script = "printf 'FROM busybox\\nUSER nobody\\nRUN --mount=type=cache,target=/c,uid=65534,mode=0700 \
+         mkdir -m 700 /tmp/mine /c/mine && touch /tmp/mine/x /c/mine/x\\n' > Dockerfile; \
+         rbuild build --build-context \"$BASE\" . && rbuild du >&2 && rbuild prune -a -f >&2 && rbuild store verify >&2; \
+         cd ~/.local/share/rbuild && ls trees stage cache/*";
+    let done = run(&mut user.shell(script), LIMIT).expect_success();
+    assert!(!done.stdout.contains(".data"), "{done}");
+    let trees = done.stdout.split("trees:").nth(1).map(str::trim);
+    assert_eq!(trees, Some(""), "{done}");
+    assert!(done.text().contains("0 faults"), "{done}");
+}
+
+#[test]
 fn killing_a_rootless_build_takes_its_steps_along() {
     if !ready() {
         return;
