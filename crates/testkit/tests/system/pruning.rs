@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rbuild_testkit::{Finished, Privilege, granted, need_tool, run};
+use rbuild_testkit::{
+    Finished, GitServer, Privilege, Registry, Tree, WebReply, WebServer, granted, need_tool, run,
+};
 
-use crate::place::{LIMIT, Place, cached_steps, shell_in};
+use crate::add_git::Repository;
+use crate::place::{LIMIT, Place, busybox, cached_steps, shell_in};
 
 const STEPS: &str = "FROM busybox\n\
     RUN dd if=/dev/zero of=/big bs=1M count=8 2> /dev/null\n\
@@ -93,6 +96,50 @@ fn a_list_says_what_takes_how_much() {
     prune(&place, &["--filter", "type=exec.cachemount"]);
     assert_eq!(entries(&place, &[]).len(), all.len() - 1);
     assert_eq!(cached_steps(&place.build(&[]).expect_success()).len(), 3);
+}
+
+#[test]
+fn what_came_from_elsewhere_goes_and_comes_again() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start();
+    registry.push_layout(busybox(), "team/busybox:1");
+    let web = WebServer::start(|_| WebReply::of("x".repeat(300_000)).header("ETag", "\"1\""));
+    let repository = Repository::new(Tree::new().file("f", "of git"));
+    let git = GitServer::start(repository.root().to_owned(), |_| true);
+    let text = format!(
+        "FROM {}/team/busybox:1\nADD {} /web\nADD {} /git\nRUN cat /web /git/f > /all\n",
+        registry.host(),
+        web.url("/big"),
+        git.url("r.git"),
+    );
+    let place = Place::new(&text);
+    place.build(&[]).expect_success();
+    let all = entries(&place, &[]).join("\n");
+    for part in ["pulled from", "downloaded file", "source.git.checkout"] {
+        assert!(all.contains(part), "{part} in {all}");
+    }
+    // Nothing is asked for again while it is here, the registry not even for the name.
+    let asked = web.asked().len();
+    place.build(&[]).expect_success();
+    assert_eq!(web.asked().len(), asked + 1);
+    prune(&place, &["-a"]);
+    assert!(entries(&place, &[]).is_empty());
+    assert!(taken(&place.store()) < 1 << 20);
+    place.assert_intact();
+    let again = place.build(&["-t", "again"]).expect_success();
+    assert!(cached_steps(&again).is_empty(), "{again}");
+    let size = shell_in(&place, "again", "wc -c < /all");
+    assert_eq!(size.trim(), "300006");
+    place.assert_intact();
+    // Without the registry a base that went is told as missing, and nothing is half there.
+    prune(&place, &["-a"]);
+    place.run(&["rmi", "again"]).expect_success();
+    prune(&place, &["-a"]);
+    let offline = place.build(&["--offline"]).expect_code(1);
+    assert!(offline.text().contains("offline"), "{offline}");
+    place.assert_intact();
 }
 
 #[test]
