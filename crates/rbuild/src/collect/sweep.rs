@@ -14,6 +14,9 @@ use super::inventory::Inventory;
 use super::plan::{Plan, plan};
 use crate::Result;
 
+/// Entries that go under one hold of the lock: builds get their turn between.
+const BATCH: usize = 200;
+
 /// What was removed.
 #[derive(Debug, Default)]
 pub(super) struct Swept {
@@ -29,12 +32,18 @@ pub(super) fn sweep(
     victims: &BTreeSet<EntryKey>,
     cancel: &CancelToken,
 ) -> Result<Swept> {
-    let (plan, discarded) = take_out(store, victims, cancel)?;
-    let mut swept = Swept {
-        spared: plan.spared,
+    let mut swept = Swept::default();
+    let keys: Vec<&EntryKey> = victims.iter().collect();
+    // Once also for nobody: what nothing leads to goes in any case.
+    let none: &[&EntryKey] = &[];
+    let batches = keys.chunks(BATCH);
+    for batch in batches.chain(keys.is_empty().then_some(none)) {
+        let batch = batch.iter().copied().cloned().collect();
+        let (plan, discarded) = take_out(store, &batch, cancel)?;
+        swept.spared.extend(plan.spared);
         // From here on it is done: interrupting would only leave it to the next opening.
-        freed_bytes: discarded.delete()?,
-    };
+        swept.freed_bytes += discarded.delete()?;
+    }
     for key in victims {
         let EntryKey::Mount(id) = key else { continue };
         cancel.check()?;
