@@ -7,12 +7,12 @@ mod list;
 mod source;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_exporter::Annotation;
 use rbuild_oci::{Address, Descriptor, Digest, Platform, Reference};
 use rbuild_progress::{CancelToken, Sink};
-use rbuild_store::{Store, Table};
+use rbuild_store::{Lease, Store, Table};
 
 use crate::engine::Engine;
 use crate::step::announced;
@@ -106,7 +106,7 @@ impl Engine {
         (sink, cancel): (&dyn Sink, &CancelToken),
     ) -> Result<IndexMade> {
         let _running = self.running();
-        let list = self.list(request, (sink, cancel))?;
+        let (list, _) = self.list(request, (sink, cancel))?;
         Ok(IndexMade {
             descriptor: list.document.clone(),
             bytes: list.bytes,
@@ -130,7 +130,7 @@ impl Engine {
         let fetched = Mutex::default();
         let made = {
             let _running = self.running();
-            let list = self.list(request, (sink, cancel))?;
+            let (list, _leases) = self.list(request, (sink, cancel))?;
             copy::send(self, (&list, &request.names), &fetched, (sink, cancel))
         };
         // Nobody holds them any more, also where something went wrong, which counts first.
@@ -167,11 +167,12 @@ impl Engine {
         })
     }
 
+    /// The list, and what keeps the parts of it that are in the store from collection.
     fn list(
         &self,
         request: &IndexRequest,
         (sink, cancel): (&dyn Sink, &CancelToken),
-    ) -> Result<List> {
+    ) -> Result<(List, Vec<Arc<Lease>>)> {
         let standing = match (request.standing, request.names.as_slice()) {
             (Standing::Replaced, _) => None,
             (Standing::Extended, [name]) => Some(
@@ -187,7 +188,9 @@ impl Engine {
         let sources = sources
             .map(|source| self.source(source, &request.names, (sink, cancel)))
             .collect::<Result<Vec<Opened>>>()?;
-        combined(standing, sources, request)
+        let leases = sources.iter().filter_map(|source| source.lease.clone());
+        let leases = leases.collect();
+        Ok((combined(standing, sources, request)?, leases))
     }
 
     fn source(

@@ -197,6 +197,7 @@ mod tests {
             document: Descriptor::of(media_type::OCI_INDEX, &bytes),
             bytes,
             parts,
+            lease: None,
         }
     }
 
@@ -205,6 +206,7 @@ mod tests {
             document: part.entry.clone(),
             bytes: Vec::new(),
             parts: vec![part],
+            lease: None,
         }
     }
 

@@ -1,11 +1,14 @@
 //! What goes into an index: the manifests behind a name, and where their blobs are.
 
+use std::sync::Arc;
+
 use rbuild_exporter::{ImageOptions, Platforms, assemble_kept};
 use rbuild_oci::{
     Address, Descriptor, ImageConfig, Index, Manifest, MediaType, Platform, Reference,
 };
 use rbuild_progress::{CancelToken, Sink};
 use rbuild_registry::Error as RegistryError;
+use rbuild_store::Lease;
 
 use crate::engine::Engine;
 use crate::step::announced;
@@ -20,6 +23,8 @@ pub(super) struct Opened {
     pub bytes: Vec<u8>,
     /// What it lists, or itself.
     pub parts: Vec<Part>,
+    /// Keeps what the store has of it from collection until it is sent.
+    pub lease: Option<Arc<Lease>>,
 }
 
 /// A manifest that an index lists.
@@ -128,6 +133,7 @@ fn from_registry(
         document,
         bytes,
         parts,
+        lease: None,
     })
 }
 
@@ -165,7 +171,7 @@ fn in_store(
 ) -> Result<Opened> {
     let kept = stored.kept(what, &[])?;
     let layers = stored.images.iter().flat_map(|image| &image.layers);
-    let _lease = engine.lease_layers(layers)?;
+    let lease = engine.lease_layers(layers)?;
     let assembled = announced(sink, &format!("exporting {what}"), |key| {
         assemble_kept(
             &kept,
@@ -196,5 +202,6 @@ fn in_store(
         document: document.descriptor.clone(),
         bytes: document.bytes.clone(),
         parts,
+        lease: Some(Arc::new(lease)),
     })
 }
