@@ -235,7 +235,7 @@ impl Engine {
         crate::verify::verify(&self.store, &self.layers, cancel)
     }
 
-    /// What takes the disk space of the store. Walks all of it.
+    /// What takes the disk space of the store. Walks what was never measured, and cache mounts used since.
     pub fn disk_usage(&self, cancel: &CancelToken) -> Result<DiskUsage> {
         collect::disk_usage(&self.store, cancel)
     }
