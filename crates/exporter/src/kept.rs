@@ -33,9 +33,9 @@ pub struct KeptIndex {
 }
 
 /// Makes the documents of an image from the store: those it came with where nothing else is asked for and
-/// every layer can be had as they name it, else as [`assemble`].
+/// every layer can be had as they name it, else as [`assemble`](crate::assemble).
 ///
-/// Errors: as [`assemble`].
+/// Errors: as [`assemble`](crate::assemble).
 pub fn assemble_kept(
     kept: &KeptImage,
     options: &ImageOptions,

@@ -126,6 +126,10 @@ pub struct PushArgs {
     #[arg(long)]
     pub resume: bool,
 
+    /// Forget pushes that were begun and not ended, all or those of these names, and send nothing
+    #[arg(long, conflicts_with = "resume")]
+    pub forget: bool,
+
     /// How to show progress
     #[arg(
         long,

@@ -14,6 +14,9 @@ use crate::style::Look;
 /// Sends images to registries, and prints the digest of each.
 pub fn run(args: &PushArgs, root: Option<&Path>) -> CommandResult {
     let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
+    if args.forget {
+        return forget(args, root);
+    }
     if args.names.is_empty() && !args.resume {
         return Err(CommandError::Usage(
             "name the images to push, or give --resume to go on with what was begun".to_owned(),
@@ -40,5 +43,20 @@ pub fn run(args: &PushArgs, root: Option<&Path>) -> CommandResult {
         let names = image.names.iter();
         names.map(|name| format!("{}@{}\n", name.familiar(), image.digest))
     });
+    print(&lines.collect::<String>())
+}
+
+/// Forgets unfinished pushes, and prints the names that they had.
+fn forget(args: &PushArgs, root: Option<&Path>) -> CommandResult {
+    let forgotten = open(root)?.forget_pushes(&args.names)?;
+    if args.quiet {
+        return Ok(Exit::Success);
+    }
+    if forgotten.is_empty() {
+        io::stderr().write_all(b"no push is unfinished\n").ok();
+    }
+    let lines = forgotten
+        .iter()
+        .map(|name| format!("{}\n", name.familiar()));
     print(&lines.collect::<String>())
 }

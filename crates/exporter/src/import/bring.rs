@@ -21,7 +21,7 @@ pub(super) const ORIGIN: &str = "oci-layout://";
 /// Bytes copied before progress is told.
 const PIECE: u64 = 4 << 20;
 
-/// Brings the blobs of layers that were registered by [`Layout::register`] from their layouts, and
+/// Brings the blobs of layers that were registered by [`Layout::register`](crate::Layout::register) from their layouts, and
 /// leaves all others to somebody else.
 pub struct LayoutFetch {
     store: Arc<Store>,

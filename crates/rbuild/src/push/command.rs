@@ -65,6 +65,41 @@ impl Engine {
     ) -> Result<Vec<PushedImage>> {
         let _running = self.running();
         self.recover((sink, cancel))?;
+        let wanted = self.unfinished(names)?;
+        let (mut pushed, mut failure) = (Vec::new(), None);
+        for (pending, target) in &wanted {
+            let shown: Vec<String> = target.names.iter().map(ToString::to_string).collect();
+            let done = announced(sink, &format!("pushing {}", shown.join(", ")), |key| {
+                self.finish(pending, target, (sink, key, cancel))
+            });
+            match done {
+                Ok(image) => pushed.push(image),
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        match failure {
+            None => Ok(pushed),
+            Some(error) => Err(error.help("`rbuild push --forget NAME` gives a push up for good")),
+        }
+    }
+
+    /// Forgets pushes that were begun and not ended; with names, only those under one of them. Returns the
+    /// names that they had. What has arrived at a registry stays there.
+    ///
+    /// Errors: a name under which no push is unfinished.
+    pub fn forget_pushes(&self, names: &[Reference]) -> Result<Vec<Reference>> {
+        let mut forgotten = Vec::new();
+        for (pending, target) in self.unfinished(names)? {
+            pending.end(self.store())?;
+            forgotten.extend(target.names);
+        }
+        Ok(forgotten)
+    }
+
+    fn unfinished(&self, names: &[Reference]) -> Result<Vec<(Pending, Target)>> {
         let mut wanted = Vec::new();
         for pending in Pending::all(self.store())? {
             let target = pending.target()?;
@@ -81,21 +116,7 @@ impl Engine {
                     .help("`rbuild push NAME` pushes what the store has under that name"),
             );
         }
-        let (mut pushed, mut failure) = (Vec::new(), None);
-        for (pending, target) in &wanted {
-            let shown: Vec<String> = target.names.iter().map(ToString::to_string).collect();
-            let done = announced(sink, &format!("pushing {}", shown.join(", ")), |key| {
-                self.finish(pending, target, (sink, key, cancel))
-            });
-            match done {
-                Ok(image) => pushed.push(image),
-                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                Err(error) => {
-                    failure.get_or_insert(error);
-                }
-            }
-        }
-        failure.map_or(Ok(pushed), Err)
+        Ok(wanted)
     }
 
     fn push_one(

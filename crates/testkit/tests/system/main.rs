@@ -33,6 +33,7 @@ mod pruning;
 mod pull;
 mod push;
 mod push_access;
+mod push_again;
 mod registry_tls;
 mod reproducible;
 mod rootless;

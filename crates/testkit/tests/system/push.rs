@@ -1,8 +1,7 @@
 //! Pushing to Debian's `docker-registry`: what is sent, what is not, and when.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rbuild_testkit::{
@@ -47,7 +46,7 @@ fn raw(registry: &Registry, name: &str) -> Value {
     serde_json::from_str(&inspected.expect_success().stdout).expect("a manifest")
 }
 
-fn skopeo(words: &[&str], address: &str) -> Finished {
+pub fn skopeo(words: &[&str], address: &str) -> Finished {
     let mut command = Command::new(need_tool("skopeo"));
     command.args(words).args(["--tls-verify=false", address]);
     run(&mut command, Duration::from_secs(60))
@@ -194,7 +193,7 @@ fn a_refused_push_ends_the_build_before_its_time() {
 }
 
 /// Writes a login for the registry; returns the folder that `DOCKER_CONFIG` is to name.
-fn login(place: &Place, registry: &Registry, password: &str) -> std::path::PathBuf {
+pub fn login(place: &Place, registry: &Registry, password: &str) -> std::path::PathBuf {
     let folder = place.dir().join("docker");
     let pair = base64(&format!("{REGISTRY_USER}:{password}"));
     let text = format!(
@@ -266,72 +265,8 @@ fn what_was_refused_is_pushed_later_without_building() {
     run(inspect.arg(format!("docker://{name}")), LIMIT).expect_success();
 }
 
-#[test]
-fn a_push_that_fails_again_does_not_keep_others_from_being_finished() {
-    let registry = Registry::start_with_login();
-    let tree = Tree::new().file("first", "1");
-    let place = Place::with("FROM scratch\nCOPY first /first\n", tree);
-    // It comes first: pushes are gone on with in the order of their names.
-    let hopeless = "127.0.0.1:1/app:1";
-    let name = format!("{}/team/app:1", registry.host());
-    place.build(&["-t", hopeless, "-t", &name]).expect_success();
-    let push = |words: &[&str], password| {
-        let mut command = place.rbuild(&["push"]);
-        let login = login(&place, &registry, password);
-        run(command.args(words).env("DOCKER_CONFIG", login), LIMIT)
-    };
-    push(&[hopeless], "wrong").expect_code(1);
-    push(&[&name], "wrong").expect_code(1);
-    push(&["--resume"], REGISTRY_PASSWORD)
-        .expect_code(1)
-        .expect_text("127.0.0.1:1");
-    push(&["--resume", &name], REGISTRY_PASSWORD)
-        .expect_code(1)
-        .expect_text("is unfinished");
-    push(&["--resume", hopeless], REGISTRY_PASSWORD)
-        .expect_code(1)
-        .expect_text("127.0.0.1:1");
-}
-
-#[test]
-fn a_killed_push_leaves_no_tag_and_is_finished_later() {
-    let registry = Registry::start();
-    let place = Place::new("FROM scratch\nCOPY large /large\n");
-    fs::write(place.context().join("large"), noise(64 << 20)).expect("write the large file");
-    let name = format!("{}/team/app:1", registry.host());
-    let mut child = place
-        .build_command(&["-t", &name, "--push"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("start rbuild");
-    let told = BufReader::new(child.stderr.take().expect("standard error is piped"));
-    let begun = told
-        .lines()
-        .map_while(Result::ok)
-        .any(|line| line.contains("pushing sha256:"));
-    child.kill().expect("kill rbuild");
-    child.wait().expect("wait for rbuild");
-    assert!(begun);
-    let is_tagged = |requests: &[String]| requests.iter().any(|r| r.contains("/manifests/1 "));
-    assert!(
-        !is_tagged(&registry.requests()),
-        "{:?}",
-        registry.requests()
-    );
-    let finished = place.run(&["push", "--resume"]).expect_success();
-    assert!(
-        finished.stdout.starts_with(&format!("{name}@sha256:")),
-        "{}",
-        finished.stdout
-    );
-    assert!(is_tagged(&registry.requests()));
-    skopeo(&["inspect"], &format!("docker://{name}")).expect_success();
-    place.assert_intact();
-}
-
 /// Bytes that no compressor makes smaller.
-fn noise(length: usize) -> Vec<u8> {
+pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 1u64;
     let next = |_| {
         state = state
