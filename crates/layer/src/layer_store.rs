@@ -215,15 +215,19 @@ impl LayerStore {
     ///
     /// Remembered in memory. Errors: `UnknownLayer`, and those of fetching and reading.
     pub fn index(&self, layer: &LayerId, cancel: &CancelToken) -> Result<Arc<LayerIndex>> {
-        if let Some(index) = lock(&self.inner.indexes).get(layer) {
-            return Ok(Arc::clone(index));
+        match self.index_at_hand(layer)? {
+            Some(index) => Ok(index),
+            None => Ok(self.keep_index(layer, self.make_index(layer, cancel)?)),
         }
-        let info = self.info(layer)?;
-        let index = match self.read_index(&info)? {
-            Some(index) => index,
-            None => self.make_index(layer, cancel)?,
-        };
-        Ok(self.keep_index(layer, index))
+    }
+
+    /// The index of a layer if it is in memory or in the store; nothing is fetched.
+    fn index_at_hand(&self, layer: &LayerId) -> Result<Option<Arc<LayerIndex>>> {
+        if let Some(index) = lock(&self.inner.indexes).get(layer) {
+            return Ok(Some(Arc::clone(index)));
+        }
+        let read = self.read_index(&self.info(layer)?)?;
+        Ok(read.map(|index| self.keep_index(layer, index)))
     }
 
     /// The merged file system of a stack, lowest layer first.

@@ -8,19 +8,22 @@ use crate::{LayerId, LayerIndex, LayerIndexes, Result};
 
 impl LayerIndexes for StoreBytes {
     fn indexes(&self, layers: &[LayerId]) -> Result<Vec<Arc<LayerIndex>>> {
-        let one = |layer: &LayerId| self.layers.index(layer, &self.cancel);
-        if layers.len() < 2 || layers.iter().all(|layer| self.is_at_hand(layer)) {
-            return layers.iter().map(one).collect();
+        let known = layers.iter().map(|layer| self.layers.index_at_hand(layer));
+        let known = known.collect::<Result<Vec<_>>>()?;
+        let pairs = || layers.iter().zip(&known);
+        let missing: Vec<LayerId> = pairs()
+            .filter(|(_, index)| index.is_none())
+            .map(|(layer, _)| *layer)
+            .collect();
+        if missing.len() > 1 {
+            // They are remembered, so that asking for all of them below takes them from there.
+            side_by_side(&missing, |layer| self.layers.index(layer, &self.cancel))?;
         }
-        side_by_side(layers, one)
-    }
-}
-
-impl StoreBytes {
-    /// Whether an index only has to be read.
-    fn is_at_hand(&self, layer: &LayerId) -> bool {
-        let row = self.layers.find(layer).ok().flatten();
-        let index = row.and_then(|row| row.index);
-        index.is_some_and(|index| self.layers.store().has_blob(&index))
+        pairs()
+            .map(|(layer, index)| match index {
+                Some(index) => Ok(Arc::clone(index)),
+                None => self.layers.index(layer, &self.cancel),
+            })
+            .collect()
     }
 }
