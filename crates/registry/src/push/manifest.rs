@@ -30,15 +30,8 @@ impl Client {
         cancel: &CancelToken,
     ) -> Result<()> {
         let bytes = Bytes::copy_from_slice(bytes);
-        self.wait(cancel, async {
-            let endpoint = self.inner.registry(reference).await?;
-            let place = Place {
-                endpoint: &endpoint,
-                reference,
-                access: Access::Push,
-                cancel,
-            };
-            self.inner.put_manifest(&place, descriptor, bytes).await
+        self.wait_at_home(reference, cancel, async |place| {
+            self.inner.put_manifest(place, descriptor, bytes).await
         })
     }
 
@@ -47,6 +40,18 @@ impl Client {
     ///
     /// Errors: as [`Client::push_blob`].
     pub fn check_push(&self, reference: &Reference, cancel: &CancelToken) -> Result<()> {
+        self.wait_at_home(reference, cancel, async |place| {
+            self.inner.check_push(place).await
+        })
+    }
+
+    /// Runs `work` at the registry itself, where it may push, and waits for it or for `cancel`.
+    fn wait_at_home<T>(
+        &self,
+        reference: &Reference,
+        cancel: &CancelToken,
+        work: impl AsyncFnOnce(&Place<'_>) -> Result<T>,
+    ) -> Result<T> {
         self.wait(cancel, async {
             let endpoint = self.inner.registry(reference).await?;
             let place = Place {
@@ -55,7 +60,7 @@ impl Client {
                 access: Access::Push,
                 cancel,
             };
-            self.inner.check_push(&place).await
+            work(&place).await
         })
     }
 }
