@@ -8,8 +8,14 @@
 
 mod attrs;
 mod backend;
+mod entry;
 mod error;
+mod index;
+mod trust;
 
 pub use attrs::Attrs;
 pub use backend::{Backend, IndexDocument, NewIndex};
+pub use entry::{BlobRef, Entry, LayerEntry, Signature, Signed, StepEntry};
 pub use error::{Error, Result};
+pub use index::{Index, Keep};
+pub use trust::{Doubt, PublicKey, SigningKey, Trust};

@@ -1,0 +1,127 @@
+//! What an index says: that a key stands for a layer, or which directory a cache mount had.
+//!
+//! Plain data, read from places that nobody vouches for. A *line* is an entry with who signed it.
+
+use rbuild_oci::{Descriptor, DiffId, Digest};
+use rbuild_solver::{CacheKey, KeyInputs};
+use serde::{Deserialize, Serialize};
+
+/// A result of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepEntry {
+    /// Names under which a store keeps it: rung and cache key, one or two.
+    pub keys: Vec<String>,
+    /// What the result contributes to the keys of its consumers.
+    pub identity: CacheKey,
+    /// The layer that the step added.
+    pub layer: LayerEntry,
+    /// Which of several parties that share a place it was written for.
+    pub scope: String,
+    /// Who wrote it, as they call themselves; worth something only where it is signed.
+    pub writer: String,
+    /// When it was written, in seconds since 1970.
+    pub created: u64,
+    /// How long making it took, in milliseconds; zero where nobody knows.
+    pub cost_ms: u64,
+    /// What its content key was made of.
+    pub inputs: KeyInputs,
+}
+
+/// A layer that lies in the place of the index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerEntry {
+    /// Digest of its uncompressed tar.
+    pub diff_id: DiffId,
+    /// Its compressed tar.
+    pub blob: BlobRef,
+    /// Its encoded index, compressed with zstd.
+    pub index: BlobRef,
+}
+
+/// Names a blob. Less than a descriptor: no other addresses, nothing to be misled by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// Media type.
+    #[serde(rename = "type")]
+    pub media_type: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+impl BlobRef {
+    /// The blob as documents of OCI name it.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(self.media_type.clone(), self.digest.clone(), self.size)
+    }
+}
+
+impl From<&Descriptor> for BlobRef {
+    fn from(descriptor: &Descriptor) -> Self {
+        Self {
+            media_type: descriptor.media_type.clone(),
+            digest: descriptor.digest.clone(),
+            size: descriptor.size,
+        }
+    }
+}
+
+/// What a line can hold: it can be signed, and says what it needs and for whom it is.
+pub trait Entry: Serialize {
+    /// First word of what is signed, so that one kind of entry cannot pass for another.
+    const KIND: &'static str;
+
+    /// Which of several parties it was written for.
+    fn scope(&self) -> &str;
+
+    /// When it was written, in seconds since 1970.
+    fn created(&self) -> u64;
+
+    /// What it stands for; of two with an equal name the newer one counts.
+    fn names(&self) -> Vec<String>;
+
+    /// The blobs without which it is of no use.
+    fn blobs(&self) -> Vec<BlobRef>;
+}
+
+impl Entry for StepEntry {
+    const KIND: &'static str = "step";
+
+    fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    fn created(&self) -> u64 {
+        self.created
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.keys.clone()
+    }
+
+    fn blobs(&self) -> Vec<BlobRef> {
+        vec![self.layer.blob.clone(), self.layer.index.clone()]
+    }
+}
+
+/// An entry, who signed it, and when a build last had use for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signed<T> {
+    /// The entry.
+    pub entry: T,
+    /// When a build that writes here last used it, in seconds since 1970; not signed.
+    pub seen: u64,
+    /// Who vouches for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+}
+
+/// A signature over an entry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Signature {
+    /// The public key that it can be checked with, as [`crate::PublicKey`] is printed.
+    pub key: String,
+    /// The signature's bytes in base64.
+    pub value: String,
+}

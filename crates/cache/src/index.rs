@@ -1,0 +1,248 @@
+//! An index as a document: JSON lines under a first one that names the version, compressed with zstd.
+//!
+//! One line that cannot be read is left out and counted; the others are as good as without it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read};
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{BlobRef, Entry, Signed, StepEntry};
+use crate::{Error, Result};
+
+/// Version that is written, and the latest that is read.
+const VERSION: u32 = 1;
+
+/// Most bytes that an index unpacks to.
+const MAX_UNPACKED: u64 = 256 << 20;
+
+/// Longest line.
+const MAX_LINE: u64 = 4 << 20;
+
+/// Most lines of one index.
+const MAX_LINES: usize = 200_000;
+
+/// How an index is compressed: small, since every build that imports reads it whole.
+const LEVEL: i32 = 9;
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    rbuild_cache_index: u32,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Step(Signed<StepEntry>),
+}
+
+/// What one or several indexes say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    /// Results of steps.
+    pub steps: Vec<Signed<StepEntry>>,
+    /// Lines that could not be read.
+    pub unreadable: usize,
+}
+
+/// How long entries are kept that no build has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Seconds since a build that writes to the place used it.
+    pub unused_secs: u64,
+    /// Most bytes of blobs that the index may name; `None` is any number.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for Keep {
+    /// Two weeks, any size.
+    fn default() -> Self {
+        Self {
+            unused_secs: 14 * 24 * 3600,
+            max_bytes: None,
+        }
+    }
+}
+
+impl Index {
+    /// The document.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let broken = |reason: String| Error::Document {
+            place: "of this build".to_owned(),
+            what: "index",
+            reason,
+        };
+        let head = Head {
+            rbuild_cache_index: VERSION,
+        };
+        let lines = self.steps.iter().cloned().map(Line::Step);
+        let mut text = Vec::new();
+        let mut add = |line: serde_json::Result<Vec<u8>>| {
+            text.extend(line.map_err(|e| broken(e.to_string()))?);
+            text.push(b'\n');
+            Ok::<_, Error>(())
+        };
+        add(serde_json::to_vec(&head))?;
+        for line in lines {
+            add(serde_json::to_vec(&line))?;
+        }
+        zstd::encode_all(text.as_slice(), LEVEL).map_err(|e| broken(e.to_string()))
+    }
+
+    /// Reads a document of the place that is called `place`.
+    ///
+    /// Errors: [`Error::Document`] for what is no index, or one of a later version; [`Error::TooLarge`].
+    pub fn decode(bytes: &[u8], place: &str) -> Result<Self> {
+        let broken = |reason: String| Error::Document {
+            place: place.to_owned(),
+            what: "index",
+            reason,
+        };
+        let unpacked =
+            zstd::stream::read::Decoder::new(bytes).map_err(|e| broken(e.to_string()))?;
+        let mut text = BufReader::new(unpacked.take(MAX_UNPACKED + 1));
+        let mut read = 0;
+        let mut line = Vec::new();
+        let mut next = |line: &mut Vec<u8>| -> Result<bool> {
+            line.clear();
+            let count = (&mut text).take(MAX_LINE).read_until(b'\n', line);
+            read += count.map_err(|e| broken(e.to_string()))? as u64;
+            if read > MAX_UNPACKED || line.len() as u64 == MAX_LINE {
+                return Err(Error::TooLarge {
+                    place: place.to_owned(),
+                    what: "index",
+                    limit: if read > MAX_UNPACKED {
+                        MAX_UNPACKED
+                    } else {
+                        MAX_LINE
+                    },
+                });
+            }
+            Ok(!line.is_empty())
+        };
+        next(&mut line)?;
+        let head: Head = serde_json::from_slice(&line).map_err(|e| broken(e.to_string()))?;
+        if head.rbuild_cache_index != VERSION {
+            let version = head.rbuild_cache_index;
+            return Err(broken(format!(
+                "it has version {version}, known is {VERSION}"
+            )));
+        }
+        let mut index = Self::default();
+        while next(&mut line)? {
+            if index.steps.len() + index.unreadable >= MAX_LINES {
+                return Err(broken(format!("it has more than {MAX_LINES} lines")));
+            }
+            match serde_json::from_slice(&line) {
+                Ok(Line::Step(step)) if is_sound(&step.entry) => index.steps.push(step),
+                Ok(Line::Step(_)) | Err(_) => index.unreadable += 1,
+            }
+        }
+        Ok(index)
+    }
+
+    /// Adds what another index says. Of entries with an equal name that the same key signed, the newest
+    /// stays; what somebody else signed, or nobody, never takes the place of another's.
+    pub fn merge(&mut self, other: Index) {
+        self.unreadable += other.unreadable;
+        self.steps.extend(other.steps);
+        self.steps = newest(std::mem::take(&mut self.steps));
+    }
+
+    /// Drops what no build has used for long, and then what was not used longest if there is too much.
+    pub fn drop_stale(&mut self, keep: Keep, now: u64) {
+        let fresh = |seen: u64| now.saturating_sub(seen) <= keep.unused_secs;
+        self.steps.retain(|line| fresh(line.seen));
+        let Some(max) = keep.max_bytes else {
+            return;
+        };
+        self.steps.sort_by_key(|line| std::cmp::Reverse(line.seen));
+        let (mut counted, mut bytes) = (BTreeSet::new(), 0_u64);
+        self.steps.retain(|line| {
+            let new: Vec<BlobRef> = line.entry.blobs();
+            let new = new
+                .into_iter()
+                .filter(|blob| !counted.contains(&blob.digest));
+            let new: Vec<BlobRef> = new.collect();
+            let more: u64 = new.iter().map(|blob| blob.size).sum();
+            let fits = bytes.saturating_add(more) <= max;
+            if fits {
+                bytes += more;
+                counted.extend(new.into_iter().map(|blob| blob.digest));
+            }
+            fits
+        });
+    }
+
+    /// All blobs that it names, without repetition.
+    pub fn blobs(&self) -> Vec<BlobRef> {
+        let blobs = self.steps.iter().flat_map(|line| line.entry.blobs());
+        let all: BTreeMap<_, _> = blobs.map(|blob| (blob.digest.clone(), blob)).collect();
+        all.into_values().collect()
+    }
+
+    /// Whether entries of `own` got lost: neither they are here, nor newer ones in their place.
+    pub fn lacks(&self, own: &Index) -> bool {
+        let mut times = BTreeMap::new();
+        for line in &self.steps {
+            for place in places(line) {
+                let time = times.entry(place).or_insert(0);
+                *time = line.entry.created.max(*time);
+            }
+        }
+        let is_here = |line: &Signed<StepEntry>| {
+            let mut places = places(line).into_iter();
+            places.all(|place| times.get(&place) >= Some(&line.entry.created))
+        };
+        !own.steps.iter().all(is_here)
+    }
+}
+
+/// Of entries of one signer and name the newest; in a fixed order.
+fn newest<T: Entry + PartialEq>(mut lines: Vec<Signed<T>>) -> Vec<Signed<T>> {
+    lines.sort_by_key(|line| std::cmp::Reverse((line.entry.created(), line.seen)));
+    let mut taken: BTreeMap<(Option<String>, String), usize> = BTreeMap::new();
+    let mut kept: Vec<Signed<T>> = Vec::new();
+    for line in lines {
+        let places = places(&line);
+        let owners: Vec<usize> = places
+            .iter()
+            .filter_map(|place| taken.get(place))
+            .copied()
+            .collect();
+        if owners.len() == places.len() {
+            // The same entry may have been used since by another build.
+            for owner in owners {
+                if let Some(own) = kept.get_mut(owner).filter(|own| own.entry == line.entry) {
+                    own.seen = own.seen.max(line.seen);
+                }
+            }
+            continue;
+        }
+        for place in places {
+            taken.entry(place).or_insert(kept.len());
+        }
+        kept.push(line);
+    }
+    kept
+}
+
+/// Who says it, and what it stands for.
+fn places<T: Entry>(line: &Signed<T>) -> Vec<(Option<String>, String)> {
+    let signer = line
+        .signature
+        .as_ref()
+        .map(|signature| signature.key.clone());
+    let names = line.entry.names().into_iter();
+    names.map(|name| (signer.clone(), name)).collect()
+}
+
+/// Whether an entry says what entries say: names are as stores make them.
+fn is_sound(entry: &StepEntry) -> bool {
+    const MAX_NAME: usize = 256;
+    let names = &entry.keys;
+    (1..=2).contains(&names.len()) && names.iter().all(|name| name.len() <= MAX_NAME)
+}
+
+#[cfg(test)]
+mod tests;
