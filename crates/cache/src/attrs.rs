@@ -40,6 +40,11 @@ impl Attrs {
         self.given.remove(key).filter(|value| !value.is_empty())
     }
 
+    /// What is given and not taken yet.
+    pub fn given(&self) -> BTreeMap<String, String> {
+        self.given.clone()
+    }
+
     /// Takes an attribute that must be there.
     pub fn require(&mut self, key: &'static str) -> Result<String> {
         self.take(key)

@@ -2,6 +2,8 @@
 //!
 //! One file or folder for each kind below `backend/`.
 
+mod local;
+
 use std::collections::BTreeSet;
 
 use rbuild_oci::{Descriptor, Digest};
@@ -9,6 +11,11 @@ use rbuild_progress::CancelToken;
 use rbuild_store::Store;
 
 use crate::Result;
+
+pub use local::{Direction, LocalBackend, LocalPlace};
+
+/// Media type of an index.
+pub(crate) const INDEX_TYPE: &str = "application/vnd.rbuild.cache.index.v1+zstd";
 
 /// A place for one cache. Used from several threads at once; opens nothing before the first call.
 ///
@@ -28,6 +35,8 @@ pub trait Backend: Send + Sync {
     ///
     /// An index of another writer that is not named in `merged` should survive, but nobody relies on it: the
     /// caller reads again and writes once more what got lost.
+    ///
+    /// Errors: [`crate::Error::Moved`] where there can be one index only, and the one there was not merged.
     fn write_index(&self, index: &NewIndex<'_>, cancel: &CancelToken) -> Result<()>;
 
     /// Which of the blobs are there, in as few requests as the place allows.

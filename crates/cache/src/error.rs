@@ -68,6 +68,12 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// Another writer has put an index there that was not merged: read again.
+    #[error("the index in the cache {place} was changed by somebody else")]
+    Moved {
+        /// [`crate::Backend::name`].
+        place: String,
+    },
     /// A key file cannot be used.
     #[error("{}: {reason}", path.display())]
     KeyFile {

@@ -11,11 +11,15 @@ mod backend;
 mod entry;
 mod error;
 mod index;
+mod option;
+mod place;
 mod trust;
 
 pub use attrs::Attrs;
-pub use backend::{Backend, IndexDocument, NewIndex};
+pub use backend::{Backend, Direction, IndexDocument, LocalBackend, LocalPlace, NewIndex};
 pub use entry::{BlobRef, Entry, LayerEntry, Signature, Signed, StepEntry};
 pub use error::{Error, Result};
 pub use index::{Index, Keep};
+pub use option::{CacheFrom, CacheTo, DEFAULT_SCOPE, Mode, Mounts};
+pub use place::{Place, Places};
 pub use trust::{Doubt, PublicKey, SigningKey, Trust};

@@ -279,6 +279,13 @@ fn layer_blob(
 ) -> Result<Descriptor> {
     let compression = options.layer_compression();
     match cx.layers.original(layer)? {
+        // Made by another machine for a build like this one: nobody chose its form for this image.
+        Some(original)
+            if original.index.is_some()
+                && original.descriptor.kind().compression() != Some(compression.format()) =>
+        {
+            Ok(cx.layers.recompressed(layer, compression, cx.cancel)?)
+        }
         None => Ok(cx.layers.compressed(layer, compression, cx.cancel)?),
         Some(original) if !stays_as_it_came(&original.descriptor, options) => {
             Ok(cx.layers.recompressed(layer, compression, cx.cancel)?)

@@ -30,6 +30,17 @@ pub(crate) fn detect<R: Read + Send + 'static>(mut input: R) -> io::Result<Box<d
     })
 }
 
+/// Uncompresses what is in memory. Errors: it is damaged, or has more than `limit` bytes then.
+pub(crate) fn all(bytes: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut input = detect(Cursor::new(bytes.to_vec()))?.take(limit + 1);
+    if input.read_to_end(&mut out)? as u64 > limit {
+        let reason = format!("it unpacks to more than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    Ok(out)
+}
+
 /// The bytes as they are.
 pub(crate) fn plain<R: Read + Send + 'static>(input: R) -> Box<dyn Read + Send> {
     Box::new(input)
@@ -77,6 +88,13 @@ mod tests {
             zstd::encode_all(&b"b"[..], 1).unwrap(),
         ];
         assert_eq!(read(&frames.concat()).unwrap(), b"ab");
+    }
+
+    #[test]
+    fn what_unpacks_to_too_much_is_refused() {
+        let packed = zstd::encode_all(&[0; 1000][..], 1).unwrap();
+        assert_eq!(all(&packed, 1000).unwrap(), [0; 1000]);
+        assert!(all(&packed, 999).is_err());
     }
 
     #[test]

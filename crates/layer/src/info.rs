@@ -70,6 +70,9 @@ pub struct Original {
     pub descriptor: Descriptor,
     /// Says where to fetch it from; meaningful to the `Fetch` that is asked.
     pub origin: String,
+    /// Of a layer that another machine made and sent: its index, compressed, from the same origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Descriptor>,
 }
 
 impl LayerInfo {
@@ -83,7 +86,8 @@ impl LayerInfo {
             .chain(&self.blob)
             .chain(pack.flat_map(|pack| [&pack.bytes, &pack.offsets]))
             .chain(self.twins.values().map(|twin| &twin.digest))
-            .chain(original.map(|original| &original.descriptor.digest));
+            .chain(original.clone().map(|original| &original.descriptor.digest))
+            .chain(original.filter_map(|original| Some(&original.index.as_ref()?.digest)));
         let blobs = blobs.cloned().map(Object::Blob);
         let trees = self.trees.values().cloned().map(Object::Tree);
         blobs.chain(trees).collect()

@@ -9,6 +9,7 @@ mod cap;
 mod commit;
 mod far_files;
 mod fill;
+mod import;
 mod indexes;
 mod into_tree;
 mod pull;
@@ -32,6 +33,7 @@ use crate::{Error, LayerId, LayerIndex, LayerIndexes, LayerInfo, Result, TreeJob
 
 pub use active::ActiveLayer;
 pub use fill::Filling;
+pub use import::ImportedLayer;
 pub use pull::PulledLayer;
 pub use recover::Recovered;
 pub use verify::LayerProblem;

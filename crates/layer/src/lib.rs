@@ -52,8 +52,8 @@ pub use job::{
     run_tree_job,
 };
 pub use layer_store::{
-    ActiveLayer, Activity, Fetch, Filling, LayerProblem, LayerStore, NoFetch, PulledLayer,
-    Recovered, Report,
+    ActiveLayer, Activity, Fetch, Filling, ImportedLayer, LayerProblem, LayerStore, NoFetch,
+    PulledLayer, Recovered, Report,
 };
 pub use new_layer::{Form, NewEntry, NewLayer};
 pub use resolve::{Follow, MAX_LINKS, Resolved, resolve};

@@ -52,6 +52,7 @@ impl LayerStore {
         let original = Original {
             descriptor: layer.descriptor.clone(),
             origin: layer.origin.clone(),
+            index: None,
         };
         if let Some(id) = self.known(&chain, &original, cancel)? {
             return Ok(id);
@@ -107,7 +108,7 @@ impl LayerStore {
         Ok(info.filter(|info| info.claimed.is_none() && info.index.is_some()))
     }
 
-    fn named(&self, table: Table, name: &str) -> Result<Option<LayerInfo>> {
+    pub(super) fn named(&self, table: Table, name: &str) -> Result<Option<LayerInfo>> {
         let row = self.store().get(table, name)?;
         let id = row.and_then(|row| std::str::from_utf8(&row).ok()?.parse().ok());
         id.map_or(Ok(None), |id: LayerId| self.find(&id))
@@ -203,6 +204,10 @@ impl LayerStore {
             .store()
             .work_lock(&format!("layer-index {layer}"), cancel)?;
         if let Some(index) = self.read_index(&self.info(layer)?)? {
+            return Ok(index);
+        }
+        if let Some(index) = self.fetch_index(&self.info(layer)?, cancel)? {
+            self.store_index(layer, &index, cancel)?;
             return Ok(index);
         }
         let read = self.read_original(layer, &mut NoKeeper, cancel)?;

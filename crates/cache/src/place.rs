@@ -1,0 +1,135 @@
+//! Places as options name them, and the backends that are opened for them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::backend::{Backend, Direction, LocalBackend, LocalPlace};
+use crate::{Attrs, Error, Result};
+
+/// Attributes that are nobody else's business: they do not go into the store with the origin of a layer.
+const SECRET: [&str; 5] = [
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+    "token",
+    "ghtoken",
+];
+
+/// Where a cache lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    kind: PlaceKind,
+    /// `key=value` by line, without secrets: enough to open it again.
+    text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PlaceKind {
+    Local(LocalPlace),
+}
+
+impl Place {
+    /// Takes the attributes of a place of this kind. Errors: [`Error::Spec`] for another kind, or an
+    /// attribute that is missing or wrong.
+    pub fn parse(kind: &str, attrs: &mut Attrs, direction: Direction) -> Result<Self> {
+        let given = attrs.given();
+        let parsed = match kind {
+            "local" => PlaceKind::Local(LocalPlace::parse(attrs, direction)?),
+            other => {
+                return Err(Error::Spec(format!(
+                    "type={other} is no cache: registry, local, inline, s3, gha"
+                )));
+            }
+        };
+        let left = attrs.given();
+        let taken = given
+            .into_iter()
+            .filter(|(key, _)| !left.contains_key(key) && !SECRET.contains(&key.as_str()));
+        let mut lines = vec![format!("type={kind}")];
+        lines.extend(taken.map(|(key, value)| format!("{}={value}", read_as(&key))));
+        Ok(Self {
+            kind: parsed,
+            text: lines.join("\n"),
+        })
+    }
+
+    /// Reads [`Place::text`].
+    fn reparse(text: &str) -> Result<Self> {
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let mut pairs: BTreeMap<String, String> = pairs
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        let kind = pairs.remove("type").unwrap_or_default();
+        let mut attrs = Attrs::new(kind.clone(), pairs)?;
+        Self::parse(&kind, &mut attrs, Direction::From)
+    }
+
+    /// Everything that is needed to open it again but secrets.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What an attribute is called where a cache is read.
+fn read_as(key: &str) -> &str {
+    match key {
+        "dest" => "src",
+        other => other,
+    }
+}
+
+/// Opens places, each once.
+#[derive(Default)]
+pub struct Places {
+    open: Mutex<HashMap<String, Arc<dyn Backend>>>,
+}
+
+impl Places {
+    /// Opens a place. Does no I/O.
+    pub fn open(&self, place: &Place) -> Result<Arc<dyn Backend>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(backend) = open.get(&place.text) {
+            return Ok(Arc::clone(backend));
+        }
+        let backend: Arc<dyn Backend> = match &place.kind {
+            PlaceKind::Local(local) => Arc::new(LocalBackend::new(local.clone())),
+        };
+        open.insert(place.text.clone(), Arc::clone(&backend));
+        Ok(backend)
+    }
+
+    /// Opens the place that a text of [`Place::text`] names.
+    pub fn reopen(&self, text: &str) -> Result<Arc<dyn Backend>> {
+        self.open(&Place::reparse(text)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(kind: &str, pairs: &[(&str, &str)], direction: Direction) -> Result<Place> {
+        let pairs = pairs.iter();
+        let pairs = pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Place::parse(kind, &mut Attrs::new(kind, pairs)?, direction)
+    }
+
+    #[test]
+    fn a_place_is_found_again_by_its_text() {
+        let written = parse("local", &[("dest", "/c"), ("tag", "t")], Direction::To).unwrap();
+        assert_eq!(written.text(), "type=local\nsrc=/c\ntag=t");
+        let read = parse("local", &[("src", "/c"), ("tag", "t")], Direction::From).unwrap();
+        assert_eq!(Place::reparse(written.text()).unwrap(), read);
+        let places = Places::default();
+        let one = places.open(&read).unwrap();
+        assert!(Arc::ptr_eq(&one, &places.reopen(written.text()).unwrap()));
+    }
+
+    #[test]
+    fn other_kinds_are_refused() {
+        let error = parse("azblob", &[], Direction::To).unwrap_err();
+        assert!(error.to_string().contains("type=azblob is no cache"));
+        assert!(parse("local", &[("src", "/c")], Direction::To).is_err());
+        assert!(Places::default().reopen("nonsense").is_err());
+    }
+}
