@@ -36,6 +36,8 @@ pub struct LayerEntry {
     pub blob: BlobRef,
     /// Its encoded index, compressed with zstd.
     pub index: BlobRef,
+    /// When it was made, in nanoseconds since 1970: the history of images says so.
+    pub made_ns: u64,
 }
 
 /// Names a blob. Less than a descriptor: no other addresses, nothing to be misled by.

@@ -110,6 +110,14 @@ impl Error {
         }
     }
 
+    /// The same error for another who has to hear of it.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Cancelled => Self::Cancelled,
+            other => Self::place("of this machine", "collect results", other.to_string()),
+        }
+    }
+
     /// What a place, or the way there, said when it was asked to do something.
     pub fn place(
         place: &str,

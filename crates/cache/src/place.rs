@@ -19,7 +19,7 @@ const SECRET: [&str; 5] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     kind: PlaceKind,
-    /// `key=value` by line, without secrets: enough to open it again.
+    /// Its attributes as a JSON object, without secrets: enough to open it again.
     text: String,
 }
 
@@ -45,20 +45,19 @@ impl Place {
         let taken = given
             .into_iter()
             .filter(|(key, _)| !left.contains_key(key) && !SECRET.contains(&key.as_str()));
-        let mut lines = vec![format!("type={kind}")];
-        lines.extend(taken.map(|(key, value)| format!("{}={value}", read_as(&key))));
-        Ok(Self {
-            kind: parsed,
-            text: lines.join("\n"),
-        })
+        let mut all: BTreeMap<String, String> = taken
+            .map(|(key, value)| (read_as(&key).to_owned(), value))
+            .collect();
+        all.insert("type".to_owned(), kind.to_owned());
+        let text = serde_json::to_string(&all).map_err(|e| Error::Spec(e.to_string()))?;
+        Ok(Self { kind: parsed, text })
     }
 
     /// Reads [`Place::text`].
     fn reparse(text: &str) -> Result<Self> {
-        let pairs = text.lines().filter_map(|line| line.split_once('='));
-        let mut pairs: BTreeMap<String, String> = pairs
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect();
+        let pairs = serde_json::from_str(text);
+        let mut pairs: BTreeMap<String, String> =
+            pairs.map_err(|e| Error::Spec(format!("{text:?} is no place of a cache: {e}")))?;
         let kind = pairs.remove("type").unwrap_or_default();
         let mut attrs = Attrs::new(kind.clone(), pairs)?;
         Self::parse(&kind, &mut attrs, Direction::From)
@@ -117,7 +116,7 @@ mod tests {
     #[test]
     fn a_place_is_found_again_by_its_text() {
         let written = parse("local", &[("dest", "/c"), ("tag", "t")], Direction::To).unwrap();
-        assert_eq!(written.text(), "type=local\nsrc=/c\ntag=t");
+        assert_eq!(written.text(), r#"{"src":"/c","tag":"t","type":"local"}"#);
         let read = parse("local", &[("src", "/c"), ("tag", "t")], Direction::From).unwrap();
         assert_eq!(Place::reparse(written.text()).unwrap(), read);
         let places = Places::default();

@@ -17,6 +17,7 @@ mod foreign;
 mod images;
 mod index;
 mod registry;
+mod remote_cache;
 mod run;
 mod secret;
 mod size;
@@ -44,6 +45,7 @@ pub use index::{
     IndexInspectArgs,
 };
 pub use registry::{DoctorArgs, LoginArgs, LogoutArgs};
+pub use remote_cache::{CacheCommand, RemoteCacheArgs};
 pub use run::RunArgs;
 pub use secret::{SecretArg, SecretPlace};
 pub use size::size;
@@ -116,6 +118,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show what takes the disk space of the store
     Du(UsageArgs),
+    /// Look after caches elsewhere
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Remove caches and what nothing leads to any more
     Prune(Box<PruneArgs>),
     /// Look after the store

@@ -20,6 +20,7 @@ mod login;
 mod proxy;
 mod prune;
 mod push;
+mod remote_cache;
 mod request;
 mod rmi;
 mod run;
@@ -69,6 +70,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Logout(args) => login::logout(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Du(args) => du::run(&args, root),
+        Command::Cache(command) => remote_cache::run(command),
         Command::Prune(args) => prune::run(*args, root),
         Command::Store(command) => store::run(&command, root),
         Command::Debug(command) => debug::run(command, root),

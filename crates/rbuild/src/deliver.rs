@@ -6,7 +6,7 @@ use rbuild_exporter::{Export, ExportSpec, Exported, ImageToExport, assemble_name
 use rbuild_frontend::Plan;
 use rbuild_oci::Digest;
 use rbuild_progress::{CancelToken, Sink, VertexKey};
-use rbuild_worker::{Asked, FilesAsked, ImageAsked};
+use rbuild_worker::{Asked, Cached, FilesAsked, ImageAsked};
 
 use crate::engine::Engine;
 use crate::image_config::BuiltImage;
@@ -218,6 +218,7 @@ pub(crate) fn asked(request: &BuildRequest) -> Asked {
         } else {
             FilesAsked::No
         },
+        cached: Cached::default(),
     }
 }
 

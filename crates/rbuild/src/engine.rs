@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rbuild_cache::{CacheFetch, Places};
 use rbuild_exporter::LayoutFetch;
 use rbuild_layer::LayerStore;
 use rbuild_oci::Platform;
@@ -34,6 +35,8 @@ pub struct Engine {
     nursery: Arc<LazyNursery>,
     registry: RegistryImages,
     client: Arc<LazyClient>,
+    /// Caches elsewhere, as they are opened.
+    places: Arc<Places>,
     /// Clients for registries that an output calls insecure, by host.
     insecure: Mutex<BTreeMap<String, Client>>,
     http: HttpSource,
@@ -85,6 +88,8 @@ impl Engine {
         let client = LazyClient::new(move || client_config(&config));
         let fetch = RegistryFetch::new(Arc::clone(&store), Arc::clone(&client));
         let fetch = LayoutFetch::new(Arc::clone(&store), Arc::new(fetch));
+        let places = Arc::new(Places::default());
+        let fetch = CacheFetch::new(Arc::clone(&store), Arc::clone(&places), Arc::new(fetch));
         let work = tree_work(&nursery);
         let layers = LayerStore::new(Arc::clone(&store), work, Arc::new(fetch));
         // The store has removed what this process may remove; the rest it can remove from now on.
@@ -98,6 +103,7 @@ impl Engine {
             nursery,
             registry,
             client,
+            places,
             insecure: Mutex::default(),
             http,
             git,
@@ -281,6 +287,10 @@ impl Engine {
 
     pub(crate) fn layers(&self) -> &LayerStore {
         &self.layers
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     pub(crate) fn nursery(&self) -> &Arc<LazyNursery> {

@@ -18,6 +18,7 @@
 //! everything is. Nothing here prints, reads the environment or looks for a home directory.
 
 mod answer;
+mod caches;
 mod call;
 mod check;
 mod collect;
@@ -88,6 +89,9 @@ pub use oracle::parse_json;
 pub use outcome::{Outcome, StepCount};
 pub use output_note::idle_attributes;
 pub use push::PushedImage;
+pub use rbuild_cache::{
+    CacheFrom, CacheTo, Error as CacheError, PublicKey, SigningKey, Trust, Writer,
+};
 pub use rbuild_dockerfile::{LineRange, Position, SourceFile, Span};
 pub use rbuild_exporter::{
     Annotation, AnnotationPlace, Dangling, Dest, Error as ExportError, Export, ExportSpec,
@@ -102,8 +106,8 @@ pub use rbuild_registry::{
 pub use rbuild_source::{GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
 pub use request::{
-    ArchiveInput, BuildRequest, ContextInput, DockerfileInput, NamedContextInput, NewPrivileges,
-    PullPolicy, ResolveOrder, SecretInput, SecretSource,
+    ArchiveInput, BuildRequest, CacheRequest, ContextInput, DockerfileInput, NamedContextInput,
+    NewPrivileges, PullPolicy, ResolveOrder, SecretInput, SecretSource,
 };
 pub use run::{RunIo, RunRequest, Volume};
 pub use transfer::{Loaded, SaveDest, SaveRequest};

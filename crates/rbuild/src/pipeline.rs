@@ -4,7 +4,7 @@
 //! text ─ intake ─ parse ─ lower (asks, is answered) ─ plan ─ solve ─ assemble ─ keep, export
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -12,11 +12,12 @@ use rbuild_frontend::Plan;
 use rbuild_graph::{Graph, Op};
 use rbuild_layer::LayerId;
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
-use rbuild_solver::{Origin, SolveError, SolveRequest, Solved, solve};
+use rbuild_solver::{CacheIndex, Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
 use rbuild_store::Lease;
-use rbuild_worker::{Ahead, Output, StoreIndex, layer_uses};
+use rbuild_worker::{Ahead, Asked, Output, StoreIndex, layer_uses};
 
+use crate::caches::{Caches, Telling};
 use crate::elsewhere::Fetching;
 use crate::engine::Engine;
 use crate::load::Loader;
@@ -54,9 +55,12 @@ pub(crate) fn build(
         cancel,
     })?;
     let locals = open_locals(engine, request, &planned)?;
+    let telling = Telling { sink };
+    let caches = Caches::open(engine, request, &telling)?;
     let built = Built {
         engine,
         request,
+        caches: &caches,
         planned: &planned,
         lease: &lease,
         agents: &agents,
@@ -66,9 +70,9 @@ pub(crate) fn build(
         cancel,
     };
     match Early::of(request, || bases(&planned)) {
-        None => built.finish(None, cancel),
+        None => built.complete(None, cancel),
         Some(early) => early.alongside(engine, (sink, cancel), |steps| {
-            built.finish(Some(&early), steps)
+            built.complete(Some(&early), steps)
         }),
     }
 }
@@ -99,6 +103,7 @@ fn bases(planned: &Planned) -> Vec<LayerId> {
 struct Built<'a> {
     engine: &'a Engine,
     request: &'a BuildRequest,
+    caches: &'a Caches<'a>,
     planned: &'a Planned,
     lease: &'a Arc<Lease>,
     agents: &'a Agents<'a>,
@@ -109,6 +114,21 @@ struct Built<'a> {
 }
 
 impl Built<'_> {
+    /// As `finish`, and once more where layers of a cache elsewhere turn out not to be there.
+    fn complete(&self, early: Option<&Early>, steps: &CancelToken) -> Result<Outcome> {
+        let mut losses = 0;
+        loop {
+            let error = match self.finish(early, steps) {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            losses += 1;
+            if !self.caches.give_up(self.engine, &error, (losses, steps))? {
+                return Err(error);
+            }
+        }
+    }
+
     /// Carries out the steps, which listen to `steps`, and hands out the result.
     fn finish(&self, early: Option<&Early>, steps: &CancelToken) -> Result<Outcome> {
         let Built {
@@ -121,18 +141,24 @@ impl Built<'_> {
             ..
         } = *self;
         let layers = engine.layers().clone();
-        let ahead = match early {
-            None => Ahead::new(layers),
-            Some(early) => Ahead::telling(layers, early.listener()),
-        };
+        let listeners = early.map(Early::listener).into_iter();
+        let listeners = listeners.chain(self.caches.listener()).collect();
+        let ahead = Ahead::telling(layers, listeners);
         let ahead = Arc::new(ahead.map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?);
         let shared = Shared {
             locals: self.locals,
             ahead: &ahead,
             lease,
             agents: self.agents,
+            caches: self.caches,
         };
-        let solved = solve_plan(engine, request, planned, (&shared, sink, steps))?;
+        let local = StoreIndex::new(Arc::clone(engine.store()), engine.rung());
+        let index = self.caches.index(&local, engine, steps);
+        let cache: &dyn CacheIndex = match self.caches.is_empty() {
+            true => &local,
+            false => &index,
+        };
+        let solved = solve_plan(engine, request, planned, (&shared, cache), (sink, steps))?;
         ahead.close();
         if let Some(early) = early {
             early.close();
@@ -161,8 +187,19 @@ impl Built<'_> {
             cached: solved.count(Origin::Cached),
             made: solved.count(Origin::Made),
         };
+        let results = (&index.used(), &result_layers(planned, &solved));
+        self.caches.export(engine, results, (sink, cancel));
         Ok(outcome)
     }
+}
+
+/// The layers that the results of a build consist of.
+fn result_layers(planned: &Planned, solved: &Solved<Output>) -> BTreeSet<LayerId> {
+    let edges = planned.plan.results.iter().filter_map(|result| result.edge);
+    let outputs = edges.filter_map(|edge| solved.output(edge));
+    outputs
+        .flat_map(|output| output.layers().iter().copied())
+        .collect()
 }
 
 /// The graph of a build in the dot language.
@@ -225,13 +262,15 @@ struct Shared<'a> {
     ahead: &'a Arc<Ahead>,
     lease: &'a Arc<Lease>,
     agents: &'a Agents<'a>,
+    caches: &'a Caches<'a>,
 }
 
 fn solve_plan(
     engine: &Engine,
     request: &BuildRequest,
     planned: &Planned,
-    (shared, sink, cancel): (&Shared<'_>, &dyn Sink, &CancelToken),
+    (shared, cache): (&Shared<'_>, &dyn CacheIndex),
+    (sink, cancel): (&dyn Sink, &CancelToken),
 ) -> Result<Solved<Output>> {
     let plan = &planned.plan;
     let targets: Vec<_> = plan
@@ -239,20 +278,19 @@ fn solve_plan(
         .iter()
         .filter_map(|result| result.edge)
         .collect();
+    let asked = Asked {
+        cached: shared.caches.asked(),
+        ..reproduce::asked_of_steps(request, plan.source_epoch)
+    };
     let given = Given {
         images: planned.images.clone(),
         locals: shared.locals.clone(),
         agents: shared.agents.open()?.clone(),
-        uses: layer_uses(
-            &plan.graph,
-            &targets,
-            &reproduce::asked_of_steps(request, plan.source_epoch),
-        ),
+        uses: layer_uses(&plan.graph, &targets, &asked),
         ahead: Arc::clone(shared.ahead),
         lease: Arc::clone(shared.lease),
     };
     let worker = workers::worker(engine, request, given);
-    let cache = StoreIndex::new(Arc::clone(engine.store()), engine.rung());
     let wanted = SolveRequest {
         graph: &plan.graph,
         targets: &targets,
@@ -265,7 +303,7 @@ fn solve_plan(
         options: &planned.checks,
         sink,
     };
-    solve(&wanted, &worker, &cache, &heeding, cancel).map_err(|e| step_error(engine, planned, e))
+    solve(&wanted, &worker, cache, &heeding, cancel).map_err(|e| step_error(engine, planned, e))
 }
 
 /// Steps wait more than they compute: many more than there are cores, so that downloads overlap.

@@ -42,6 +42,7 @@ pub(crate) fn asked_of_steps(request: &BuildRequest, epoch: Option<i64>) -> Aske
             image: ImageAsked::No,
             compressions: Default::default(),
             files: asked.files,
+            cached: asked.cached,
         },
     }
 }

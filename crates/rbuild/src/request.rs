@@ -6,7 +6,9 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rbuild_cache::{CacheFrom, CacheTo, Trust, Writer};
 use rbuild_exporter::ExportSpec;
 use rbuild_frontend::{Entitlements, NoCache};
 use rbuild_graph::{NetworkMode, Ulimit};
@@ -57,6 +59,23 @@ pub struct BuildRequest {
     pub jobs: Option<NonZeroUsize>,
     /// Where the result goes besides the store; empty keeps it in the store alone.
     pub outputs: Vec<ExportSpec>,
+    /// Caches elsewhere.
+    pub cache: CacheRequest,
+}
+
+/// Caches elsewhere that a build reads and writes.
+#[derive(Debug, Clone, Default)]
+pub struct CacheRequest {
+    /// Those that are read; of equal results the newest counts.
+    pub from: Vec<CacheFrom>,
+    /// Those that are written.
+    pub to: Vec<CacheTo>,
+    /// Whose entries are believed.
+    pub trust: Trust,
+    /// Who writes.
+    pub writer: Writer,
+    /// How long sending may take once the build is done.
+    pub budget: Option<Duration>,
 }
 
 impl BuildRequest {
@@ -84,6 +103,7 @@ impl BuildRequest {
             new_privileges: NewPrivileges::Allowed,
             jobs: None,
             outputs: Vec::new(),
+            cache: CacheRequest::default(),
         }
     }
 }

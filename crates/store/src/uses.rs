@@ -67,6 +67,18 @@ impl Store {
         self.notes.lock().insert(name.to_owned(), Some(cost));
     }
 
+    /// How long making something took, as noted in this process or written down; `None` if nobody knows.
+    pub fn cost_of(&self, name: &str) -> Result<Option<Duration>> {
+        if let Some(Some(cost)) = self.notes.lock().get(name) {
+            return Ok(Some(*cost));
+        }
+        let row = self.get(Table::Uses, name)?;
+        let known = row.and_then(|row| Use::decode(&row));
+        Ok(known
+            .map(|known| Duration::from_millis(known.cost_ms))
+            .filter(|cost| !cost.is_zero()))
+    }
+
     /// Writes down what was noted since the last call, in one transaction.
     ///
     /// On failure the notes are lost: they are not worth a build.
@@ -157,10 +169,14 @@ mod tests {
         store.note_made("a", Duration::from_millis(1500));
         store.note_use("a");
         store.note_use("b");
+        let cost = Some(Duration::from_millis(1500));
+        assert_eq!(store.cost_of("a").unwrap(), cost);
+        assert_eq!(store.cost_of("b").unwrap(), None);
         assert!(store.uses().unwrap().is_empty());
         store.flush_uses().unwrap();
         store.note_use("b");
         store.flush_uses().unwrap();
+        assert_eq!(store.cost_of("a").unwrap(), cost);
         let uses = store.uses().unwrap();
         assert_eq!((uses["a"].cost_ms, uses["a"].uses), (1500, 1));
         assert_eq!((uses["b"].cost_ms, uses["b"].uses), (0, 1));

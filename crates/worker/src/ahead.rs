@@ -28,7 +28,7 @@ pub struct Ahead {
 
 struct Shared {
     layers: LayerStore,
-    made: Option<Arc<dyn Made>>,
+    made: Vec<Arc<dyn Made>>,
     queue: Mutex<Queue>,
     changed: Condvar,
     cancel: CancelToken,
@@ -45,15 +45,11 @@ impl Ahead {
     ///
     /// Errors: the process can open no further descriptor.
     pub fn new(layers: LayerStore) -> std::io::Result<Ahead> {
-        Self::begun(layers, None)
+        Self::telling(layers, Vec::new())
     }
 
-    /// As `new`, and somebody hears of what was made.
-    pub fn telling(layers: LayerStore, made: Arc<dyn Made>) -> std::io::Result<Ahead> {
-        Self::begun(layers, Some(made))
-    }
-
-    fn begun(layers: LayerStore, made: Option<Arc<dyn Made>>) -> std::io::Result<Ahead> {
+    /// As `new`, and some hear of what was made.
+    pub fn telling(layers: LayerStore, made: Vec<Arc<dyn Made>>) -> std::io::Result<Ahead> {
         Ok(Ahead {
             shared: Arc::new(Shared {
                 layers,
@@ -148,7 +144,7 @@ impl Shared {
         // The first compression takes the diff id in the same pass.
         for compression in &early.compressions {
             let form = self.layers.compressed(layer, *compression, &self.cancel)?;
-            if let Some(made) = &self.made {
+            for made in &self.made {
                 made.compressed(layer, *compression, &form);
             }
         }
@@ -216,7 +212,7 @@ mod tests {
         let layers = layers(dir.path());
         let layer = layer(&layers, "1");
         let heard = Arc::new(Heard::default());
-        let ahead = Ahead::telling(layers.clone(), heard.clone()).unwrap();
+        let ahead = Ahead::telling(layers.clone(), vec![heard.clone()]).unwrap();
         ahead.note(layer, &zstd());
         ahead.begin();
         while heard.0.lock().unwrap().is_empty() {

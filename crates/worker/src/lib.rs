@@ -27,5 +27,5 @@ pub use index::StoreIndex;
 pub use mount::SecretSource;
 pub use output::Output;
 pub use ssh::{Keyring, SshAgent};
-pub use uses::{Asked, Early, FilesAsked, ImageAsked, LayerUse, MadeAs, layer_uses};
+pub use uses::{Asked, Cached, Early, FilesAsked, ImageAsked, LayerUse, MadeAs, layer_uses};
 pub use worker::{LocalWorker, StartNursery, StepDefaults, WorkerParts};

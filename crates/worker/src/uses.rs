@@ -16,6 +16,17 @@ pub struct Asked {
     pub compressions: BTreeSet<Compression>,
     /// Whether the files of the result will be read one by one.
     pub files: FilesAsked,
+    /// What caches elsewhere will take.
+    pub cached: Cached,
+}
+
+/// How layers will be compressed for caches elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cached {
+    /// Those of the result.
+    pub of_result: BTreeSet<Compression>,
+    /// Those of every step.
+    pub of_all: BTreeSet<Compression>,
 }
 
 /// Whether a build ends in an image, whose name comes from the diff ids of its layers.
@@ -149,7 +160,9 @@ impl Place {
         let compressions = compressions.filter(|all| !all.is_empty());
         let is_exported =
             compressions.is_some() || asked_for.is_some_and(|asked| asked.files == FilesAsked::Yes);
-        let form = match (op, compressions.and_then(BTreeSet::first)) {
+        let cached = self.cached(&asked.cached);
+        let first = compressions.and_then(BTreeSet::first).or(cached.first());
+        let form = match (op, first) {
             (Op::File(_), _) if self.below_run && !is_exported => MadeAs::Tree,
             // Otherwise whoever waits would wait for the compression, too.
             (Op::File(_), Some(compression)) if !self.waited_for => {
@@ -160,7 +173,7 @@ impl Place {
         };
         // The last step's layer is asked for at once; and a layer of files has its diff id.
         let has_image = asked_for.is_some_and(|asked| asked.image == ImageAsked::Yes);
-        let early = match compressions {
+        let mut early = match compressions {
             _ if self.is_last || matches!(form, MadeAs::Compressed(_)) => None,
             Some(all) => Some(Early {
                 compressions: all.clone(),
@@ -168,7 +181,17 @@ impl Place {
             None if has_image && matches!(op, Op::Exec(_)) => Some(Early::default()),
             None => None,
         };
+        if !cached.is_empty() {
+            // Also what is made compressed at once: whoever sends it hears of it that way.
+            let early = early.get_or_insert_default();
+            early.compressions.extend(cached);
+        }
         LayerUse { form, early }
+    }
+
+    fn cached(&self, cached: &Cached) -> BTreeSet<Compression> {
+        let of_result = cached.of_result.iter().filter(|_| self.in_result);
+        of_result.chain(&cached.of_all).copied().collect()
     }
 }
 

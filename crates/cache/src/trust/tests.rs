@@ -21,6 +21,7 @@ fn entry(name: &str) -> StepEntry {
             diff_id: DiffId(Digest::sha256_of(b"diff")),
             blob: blob.clone(),
             index: blob,
+            made_ns: 7,
         },
         scope: "main".to_owned(),
         writer: "ci".to_owned(),

@@ -12,6 +12,7 @@ use super::annotation::{Annotations, annotations};
 use super::call::CallArgs;
 use super::duration::duration;
 use super::foreign::ForeignArgs;
+use super::remote_cache::RemoteCacheArgs;
 use super::secret::{SecretArg, secret};
 use super::size::size;
 use super::value::{
@@ -124,6 +125,10 @@ pub struct BuildArgs {
         help_heading = "Cache"
     )]
     pub resolve: ResolveOrder,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub remote_cache: RemoteCacheArgs,
 
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -27,8 +27,6 @@ enum Answer {
     Refuse(&'static str),
 }
 
-const REMOTE_CACHE: &str =
-    "caches outside of the store are not supported yet; results are kept under --root";
 const LIMITS: &str = "resource limits for steps are not supported yet";
 const LIMIT_IGNORED: &str = "steps are not limited, as in Docker's builder";
 const ATTESTATIONS: &str =
@@ -37,11 +35,9 @@ const ATTESTATIONS: &str =
 type Entry = (&'static str, Option<char>, Takes);
 
 /// Name, short name, and what follows.
-const TABLE: [Entry; 25] = [
+const TABLE: [Entry; 23] = [
     ("attest", None, Takes::Value),
     ("builder", None, Takes::Value),
-    ("cache-from", None, Takes::Value),
-    ("cache-to", None, Takes::Value),
     ("cgroup-parent", None, Takes::Value),
     ("compress", None, Takes::Switch),
     ("cpu-period", None, Takes::Value),
@@ -71,7 +67,6 @@ fn answer(name: &str, value: &str) -> Answer {
         "builder" | "debug" | "force-rm" | "rm" | "server-config" | "stream" => Answer::Accept,
         "attest" | "provenance" | "sbom" if off || is_disabled(value) => Answer::Accept,
         "attest" | "provenance" | "sbom" => Answer::Refuse(ATTESTATIONS),
-        "cache-from" | "cache-to" => Answer::Refuse(REMOTE_CACHE),
         "compress" | "squash" if off => Answer::Accept,
         "compress" => Answer::Ignore("the context is not sent anywhere"),
         "squash" => Answer::Ignore("a last stage with COPY --from gives one layer"),
@@ -181,7 +176,6 @@ mod tests {
             ("provenance", "mode=max"),
             ("sbom", "true"),
             ("attest", "type=sbom"),
-            ("cache-to", "type=inline"),
             ("isolation", "hyperv"),
             ("resource", "memory=1g"),
         ] {

@@ -14,7 +14,7 @@ use rbuild::{
 
 use super::proxy::proxies;
 use super::stdin::{self, Piped};
-use super::{CommandError, docker_config};
+use super::{CommandError, docker_config, remote_cache};
 use crate::args::{
     AllowArg, BuildArgs, Context, Pair, PlatformArg, PullArg, ResultArgs, SecretArg, SecretPlace,
     SecurityArg, SshArg,
@@ -35,6 +35,7 @@ pub fn request(args: BuildArgs, cancel: &CancelToken) -> Result<BuildRequest, Co
     let mut agents = agents(steps.ssh)?;
     agents.extend(agent_of_context(&context, &agents));
     Ok(BuildRequest {
+        cache: remote_cache::request(args.remote_cache)?,
         context,
         dockerfile,
         outputs,

@@ -74,8 +74,6 @@ fn options_without_effect_are_accepted() {
 fn options_that_cannot_be_honoured_are_refused_in_a_sentence() {
     let place = Place::new(COPY);
     for option in [
-        "--cache-from=type=gha",
-        "--cache-to=type=inline",
         "--provenance=mode=max",
         "--sbom=true",
         "--attest=type=sbom",

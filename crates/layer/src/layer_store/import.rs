@@ -1,5 +1,7 @@
 //! Layers that another machine made and sent: known by diff id and blob, fetched when somebody needs them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rbuild_oci::{Descriptor, DiffId};
 use rbuild_progress::CancelToken;
 use rbuild_store::Table;
@@ -18,6 +20,8 @@ pub struct ImportedLayer {
     pub index: Descriptor,
     /// Where both can be fetched; handed to `Fetch` as it is.
     pub origin: String,
+    /// When it was made.
+    pub created: SystemTime,
 }
 
 impl LayerStore {
@@ -32,7 +36,10 @@ impl LayerStore {
             origin: layer.origin.clone(),
             index: Some(layer.index.clone()),
         };
-        let name = format!("import {} {}", layer.diff_id, original.descriptor.digest);
+        // Two steps may yield the same bytes at different times.
+        let made = layer.created.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let blob = &original.descriptor.digest;
+        let name = format!("import {} {blob} {}", layer.diff_id, made.as_nanos());
         let _alone = self
             .store()
             .work_lock(&format!("layer-claim {name}"), cancel)?;
@@ -44,6 +51,7 @@ impl LayerStore {
             return Ok(info.id);
         }
         let mut info = LayerInfo::new(new_id()?);
+        info.created = layer.created;
         info.diff_id = Some(layer.diff_id.clone());
         info.original = Some(original);
         let id = info.id.to_string();

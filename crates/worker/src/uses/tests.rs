@@ -107,6 +107,7 @@ fn tag() -> Asked {
         image: ImageAsked::Yes,
         compressions: BTreeSet::new(),
         files: FilesAsked::No,
+        cached: Cached::default(),
     }
 }
 
@@ -121,6 +122,7 @@ fn directory() -> Asked {
     Asked {
         image: ImageAsked::No,
         files: FilesAsked::Yes,
+        cached: Cached::default(),
         ..tag()
     }
 }

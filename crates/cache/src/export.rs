@@ -1,0 +1,231 @@
+//! Writing caches: layers go while later steps run, the index at the end.
+//!
+//! One file per noun below `export/`: a place that is written, and what goes there.
+
+mod target;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rbuild_layer::{Compression, LayerId, LayerStore};
+use rbuild_oci::Descriptor;
+use rbuild_progress::CancelToken;
+use rbuild_solver::CacheKey;
+
+use crate::option::CacheTo;
+use crate::place::Places;
+use crate::remote::Used;
+use crate::trust::SigningKey;
+use crate::{Error, Result};
+use target::Target;
+use wanted::{Wanted, wanted};
+
+/// Blobs that are sent at the same time while steps run.
+const SENDERS: usize = 3;
+
+/// Who writes.
+#[derive(Debug, Clone, Default)]
+pub struct Writer {
+    /// What they call themselves.
+    pub name: String,
+    /// What they vouch with.
+    pub key: Option<Arc<SigningKey>>,
+}
+
+/// Sends what a build makes to the caches that it writes. Dropping it stops the work and waits.
+pub struct Exporter {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    layers: LayerStore,
+    targets: Vec<Target>,
+    writer: Writer,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    cancel: CancelToken,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<(LayerId, Compression, Descriptor)>,
+    is_closed: bool,
+}
+
+/// What is written at the end of a build.
+#[derive(Debug, Clone, Copy)]
+pub struct Results<'a> {
+    /// What the build used and made, by key.
+    pub used: &'a BTreeMap<CacheKey, Used>,
+    /// What goes before every key.
+    pub rung: &'a str,
+    /// The layers of its results.
+    pub in_result: &'a BTreeSet<LayerId>,
+    /// How long sending may take from now on; what saves most for its bytes goes first.
+    pub budget: Option<Duration>,
+}
+
+/// What was written to a place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Results that are new there.
+    pub new: usize,
+    /// Results that were there.
+    pub known: usize,
+    /// Results that the budget left out.
+    pub left_out: usize,
+    /// Bytes of blobs that were sent, the index not counted.
+    pub sent_bytes: u64,
+}
+
+impl Exporter {
+    /// Opens the places of `to`; does no I/O. `usual` is how layers are compressed where nobody says.
+    ///
+    /// Errors: a place cannot be opened; the process can open no further descriptor.
+    pub fn new(
+        to: &[CacheTo],
+        places: &Places,
+        layers: LayerStore,
+        (writer, usual): (Writer, Compression),
+    ) -> Result<Self> {
+        let targets = to.iter().map(|spec| {
+            let backend = places.open(&spec.place)?;
+            Ok(Target::new(spec.clone(), backend, usual))
+        });
+        let cancel = CancelToken::try_new().map_err(Error::at("watch", layers.store().root()))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                layers,
+                targets: targets.collect::<Result<_>>()?,
+                writer,
+                queue: Mutex::default(),
+                changed: Condvar::new(),
+                cancel,
+            }),
+            threads: Mutex::default(),
+        })
+    }
+
+    /// How layers are compressed for the places, and whether a place takes those of all steps.
+    pub fn asked(&self) -> Vec<(Compression, crate::Mode)> {
+        let targets = self.shared.targets.iter();
+        targets
+            .map(|target| (target.compression, target.spec.mode))
+            .collect()
+    }
+
+    /// A finished layer has a compressed form, which is in the store: it goes on its way.
+    ///
+    /// What fails here fails again at the end, where it is told.
+    pub fn layer_ready(&self, layer: &LayerId, compression: Compression, form: &Descriptor) {
+        let takes = |target: &Target| target.compression == compression;
+        if !self.shared.targets.iter().any(takes) {
+            return;
+        }
+        let mut queue = self.shared.lock();
+        if !queue.is_closed {
+            queue.waiting.push_back((*layer, compression, form.clone()));
+            self.shared.changed.notify_one();
+            drop(queue);
+            self.begin();
+        }
+    }
+
+    fn begin(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if !threads.is_empty() {
+            return;
+        }
+        for _ in 0..SENDERS {
+            let shared = Arc::clone(&self.shared);
+            let name = "rbuild-cache".to_owned();
+            match Builder::new().name(name).spawn(move || shared.send_ahead()) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => tracing::debug!(%error, "no thread to send layers ahead"),
+            }
+        }
+    }
+
+    /// Sends what is missing and writes the indexes; what came of it by the name of the place.
+    pub fn finish(
+        &self,
+        results: &Results<'_>,
+        cancel: &CancelToken,
+    ) -> Vec<(String, Result<Written>)> {
+        let deadline = results.budget.map(|budget| Instant::now() + budget);
+        self.close();
+        let shared = &self.shared;
+        let wanted = wanted(&shared.layers, results);
+        let written = shared.targets.iter().map(|target| {
+            let written = wanted.as_ref().map_err(Error::again).and_then(|all| {
+                let all: Vec<&Wanted> = all.iter().filter(|one| target.takes(one)).collect();
+                shared.write(target, &all, (deadline, cancel))
+            });
+            (target.name().to_owned(), written)
+        });
+        written.collect()
+    }
+
+    /// Sends nothing more ahead, once what is on its way has arrived.
+    fn close(&self) {
+        let mut queue = self.shared.lock();
+        queue.is_closed = true;
+        queue.waiting.clear();
+        self.shared.changed.notify_all();
+        drop(queue);
+        self.join();
+    }
+
+    fn join(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            // A panic in it lost nothing that anybody was promised.
+            thread.join().ok();
+        }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.shared.cancel.cancel();
+        self.close();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<(LayerId, Compression, Descriptor)> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(next) = queue.waiting.pop_front() {
+                return Some(next);
+            }
+            if queue.is_closed {
+                return None;
+            }
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn send_ahead(&self) {
+        while let Some((layer, compression, form)) = self.next() {
+            let takes = |target: &&Target| target.compression == compression;
+            for target in self.targets.iter().filter(takes) {
+                let sent = target.send(&form, self.layers.store(), &self.cancel);
+                if let Err(error) = sent {
+                    tracing::debug!(%layer, place = target.name(), %error, "not sent ahead");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! A place that is written: what it has, sending blobs to it, and its index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use rbuild_layer::Compression;
+use rbuild_oci::{Descriptor, Digest};
+use rbuild_progress::CancelToken;
+use rbuild_store::Store;
+
+use super::wanted::Wanted;
+use super::{Shared, Written};
+use crate::backend::{Backend, NewIndex};
+use crate::entry::{BlobRef, Entry, LayerEntry, Signed, StepEntry};
+use crate::imports::{Merged, now_secs, read_merged};
+use crate::index::Index;
+use crate::option::{CacheTo, Mode};
+use crate::{Error, Result};
+
+/// How often an index is written before it is left to others.
+const ATTEMPTS: u32 = 8;
+
+/// How old the note of an entry's last use may be before an index is written for it alone, in seconds.
+const SEEN_SLACK: u64 = 24 * 3600;
+
+/// One of the places that a build writes.
+pub(super) struct Target {
+    pub spec: CacheTo,
+    pub compression: Compression,
+    backend: Arc<dyn Backend>,
+    /// Blobs that its index named when it was first read; none if it could not be.
+    named: OnceLock<BTreeSet<Digest>>,
+    sent: Mutex<BTreeMap<Digest, u64>>,
+}
+
+impl Target {
+    pub fn new(spec: CacheTo, backend: Arc<dyn Backend>, usual: Compression) -> Self {
+        Self {
+            compression: spec.compression.unwrap_or(usual),
+            spec,
+            backend,
+            named: OnceLock::new(),
+            sent: Mutex::default(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        self.backend.name()
+    }
+
+    pub fn takes(&self, wanted: &Wanted) -> bool {
+        self.spec.mode == Mode::Max || wanted.in_result
+    }
+
+    /// Sends a blob unless it is there.
+    pub fn send(&self, blob: &Descriptor, store: &Store, cancel: &CancelToken) -> Result<()> {
+        let named = self.named.get_or_init(|| {
+            let read = read_merged(&*self.backend, cancel);
+            read.map_or_else(|_| BTreeSet::new(), |merged| digests(&merged.index))
+        });
+        if named.contains(&blob.digest) || self.sent().contains_key(&blob.digest) {
+            return Ok(());
+        }
+        self.backend.send(blob, store, cancel)?;
+        self.sent().insert(blob.digest.clone(), blob.size);
+        Ok(())
+    }
+
+    fn sent(&self) -> MutexGuard<'_, BTreeMap<Digest, u64>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn digests(index: &Index) -> BTreeSet<Digest> {
+    index.blobs().into_iter().map(|blob| blob.digest).collect()
+}
+
+impl Shared {
+    /// Sends what a place lacks, and writes its index.
+    pub(super) fn write(
+        &self,
+        target: &Target,
+        wanted: &[&Wanted],
+        (deadline, cancel): (Option<Instant>, &CancelToken),
+    ) -> Result<Written> {
+        let merged = read_merged(&*target.backend, cancel);
+        let merged = merged.or_else(|error| match error {
+            // What nobody can read is of no use to anybody: it is replaced.
+            Error::Document { .. } | Error::TooLarge { .. } => Ok(Merged {
+                index: Index::default(),
+                names: target.backend.read_indexes(cancel).map_or_else(
+                    |_| Vec::new(),
+                    |all| all.into_iter().map(|document| document.name).collect(),
+                ),
+            }),
+            other => Err(other),
+        })?;
+        target.named.get_or_init(|| digests(&merged.index));
+        let mut written = Written::default();
+        let mut own = Index::default();
+        let mut missing = Vec::new();
+        for one in wanted {
+            match self.known(target, &merged.index, one) {
+                Some(line) => {
+                    written.known += 1;
+                    own.steps.push(line);
+                }
+                None => missing.push(*one),
+            }
+        }
+        self.sort_by_value(&mut missing)?;
+        let clock = Clock::start(deadline, cancel)?;
+        for one in missing {
+            match self.entry(target, one, &clock.token) {
+                Ok(entry) => {
+                    written.new += 1;
+                    own.steps.push(self.signed(entry));
+                }
+                Err(Error::Cancelled) if !cancel.is_cancelled() => written.left_out += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        drop(clock);
+        written.sent_bytes = target.sent().values().sum();
+        self.write_index(target, merged, own, cancel)?;
+        Ok(written)
+    }
+
+    /// The line of the index that says the same as we would.
+    fn known(&self, target: &Target, index: &Index, wanted: &Wanted) -> Option<Signed<StepEntry>> {
+        let ours = self.writer.key.as_ref().map(|key| key.public().to_string());
+        let line = index.steps.iter().find(|line| {
+            let entry = &line.entry;
+            let signer = line.signature.as_ref().map(|signature| &signature.key);
+            signer == ours.as_ref()
+                && entry.scope == target.spec.scope
+                && entry.identity == wanted.identity
+                && wanted.keys.iter().all(|key| entry.keys.contains(key))
+        })?;
+        let mut line = line.clone();
+        line.seen = now_secs();
+        Some(line)
+    }
+
+    /// Puts first what saves most time for its bytes.
+    fn sort_by_value(&self, missing: &mut [&Wanted]) -> Result<()> {
+        let mut values = BTreeMap::new();
+        for one in missing.iter() {
+            let index = self.layers.find(&one.layer)?.and_then(|info| {
+                let original = info.original.map(|original| original.descriptor.size);
+                let twins = info.twins.values().map(|twin| twin.size).max();
+                original.or(twins)
+            });
+            let bytes = index.unwrap_or(1).max(1);
+            values.insert(one.layer, one.cost_ms.saturating_mul(1 << 20) / bytes);
+        }
+        missing.sort_by_key(|one| std::cmp::Reverse(values.get(&one.layer).copied()));
+        Ok(())
+    }
+
+    /// Sends a result's blobs; the entry that names them.
+    fn entry(&self, target: &Target, one: &Wanted, cancel: &CancelToken) -> Result<StepEntry> {
+        cancel.check()?;
+        let store = self.layers.store();
+        let blob = self
+            .layers
+            .compressed(&one.layer, target.compression, cancel)?;
+        let index = self.layers.packed_index(&one.layer, cancel)?;
+        let diff_id = self.layers.diff_id(&one.layer, cancel)?;
+        let made = self.layers.info(&one.layer)?.created;
+        let made = made.duration_since(UNIX_EPOCH).unwrap_or_default();
+        for blob in [&blob, &index] {
+            target.send(blob, store, cancel)?;
+        }
+        Ok(StepEntry {
+            keys: one.keys.clone(),
+            identity: one.identity.clone(),
+            layer: LayerEntry {
+                diff_id,
+                blob: BlobRef::from(&blob),
+                index: BlobRef::from(&index),
+                made_ns: u64::try_from(made.as_nanos()).unwrap_or(u64::MAX),
+            },
+            scope: target.spec.scope.clone(),
+            writer: self.writer.name.clone(),
+            created: now_secs(),
+            cost_ms: one.cost_ms,
+            inputs: one.inputs.clone(),
+        })
+    }
+
+    fn signed<T: Entry>(&self, entry: T) -> Signed<T> {
+        let signature = self.writer.key.as_ref().and_then(|key| key.sign(&entry));
+        Signed {
+            entry,
+            seen: now_secs(),
+            signature,
+        }
+    }
+
+    /// Writes the index with our lines in it; as often as somebody else writes at the same time.
+    fn write_index(
+        &self,
+        target: &Target,
+        mut merged: Merged,
+        own: Index,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        if !needs_writing(&merged, &own) {
+            return Ok(());
+        }
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                // Others that had to try again do so at another moment.
+                cancel.wait(pause(attempt))?;
+                merged = read_merged(&*target.backend, cancel)?;
+                if !merged.index.lacks(&own) {
+                    return Ok(());
+                }
+            }
+            let mut index = merged.index;
+            index.merge(own.clone());
+            index.drop_stale(target.spec.keep, now_secs());
+            let blobs: Vec<Descriptor> = index.blobs().iter().map(BlobRef::descriptor).collect();
+            let new = NewIndex {
+                bytes: &index.encode()?,
+                blobs: &blobs,
+                merged: &merged.names,
+            };
+            match target.backend.write_index(&new, cancel) {
+                Ok(()) | Err(Error::Moved { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            merged = read_merged(&*target.backend, cancel)?;
+            // What is too much or too old is not missed.
+            if !merged.index.lacks(&own)
+                || merged.index.steps.len() >= index.steps.len() && index.lacks(&own)
+            {
+                return Ok(());
+            }
+        }
+        Err(Error::Moved {
+            place: target.name().to_owned(),
+        })
+    }
+}
+
+/// Whether there is anything to say: something new, or a use long after the last that is noted.
+fn needs_writing(merged: &Merged, own: &Index) -> bool {
+    let seen: BTreeMap<_, _> = merged
+        .index
+        .steps
+        .iter()
+        .map(|line| (&line.entry.keys, line.seen))
+        .collect();
+    let is_news = |line: &Signed<StepEntry>| {
+        let before = seen.get(&line.entry.keys);
+        before.is_none_or(|before| line.seen.saturating_sub(*before) > SEEN_SLACK)
+    };
+    merged.names.len() > 1 || merged.index.lacks(own) || own.steps.iter().any(is_news)
+}
+
+/// A pause that grows, and is another one in each process.
+fn pause(attempt: u32) -> Duration {
+    let spread = u64::from(std::process::id()) % 50;
+    Duration::from_millis((10 << attempt) + spread)
+}
+
+/// A token that is set when the caller's is, or when time is up.
+struct Clock {
+    token: CancelToken,
+    over: CancelToken,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Clock {
+    fn start(deadline: Option<Instant>, cancel: &CancelToken) -> Result<Self> {
+        let Some(deadline) = deadline else {
+            return Ok(Self {
+                token: cancel.clone(),
+                over: cancel.clone(),
+                thread: None,
+            });
+        };
+        let new = || CancelToken::try_new().map_err(Error::at("watch", std::path::Path::new(".")));
+        let (token, over) = (new()?, new()?);
+        let thread = {
+            let (token, over, cancel) = (token.clone(), over.clone(), cancel.clone());
+            std::thread::spawn(move || {
+                loop {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    // Often enough for an interrupt.
+                    let step = left.min(Duration::from_millis(100));
+                    if over.wait(step).is_err() {
+                        return;
+                    }
+                    if left.is_zero() || cancel.is_cancelled() {
+                        token.cancel();
+                        return;
+                    }
+                }
+            })
+        };
+        Ok(Self {
+            token,
+            over,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.over.cancel();
+            thread.join().ok();
+        }
+    }
+}
