@@ -9,10 +9,12 @@ use rbuild_exporter::LayoutFetch;
 use rbuild_layer::LayerStore;
 use rbuild_oci::Platform;
 use rbuild_progress::{CancelToken, Sink};
-use rbuild_registry::{Client, ClientConfig, CredentialError, CredentialFiles, HostConfig, Scheme};
+use rbuild_registry::{
+    Client, ClientConfig, CredentialError, CredentialFiles, HostConfig, LazyClient, Scheme,
+};
 use rbuild_sandbox::NurseryMode;
 use rbuild_source::{
-    GitSource, HttpSource, LazyClient, RegistryFetch, RegistryImages, RemoteLimits, TagMemory,
+    GitSource, HttpSource, RegistryFetch, RegistryImages, RemoteLimits, TagMemory,
 };
 use rbuild_store::Store;
 

@@ -15,12 +15,13 @@ use rbuild_graph::HttpOp;
 use rbuild_layer::ContentDigest;
 use rbuild_oci::Digest;
 use rbuild_progress::{CancelToken, Meter, Sink, VertexKey};
-use rbuild_registry::{Reach, ReadError, Secret, WebAnswer, WebRequest, without_credentials};
+use rbuild_registry::{
+    LazyClient, Reach, ReadError, Secret, WebAnswer, WebRequest, without_credentials,
+};
 use rbuild_store::{Lease, Object, Store, Table};
 use serde::{Deserialize, Serialize};
 
 pub use self::file::{RemoteFile, WebFile};
-use crate::image::LazyClient;
 use crate::keyring::Keyring;
 use crate::{Error, Result};
 

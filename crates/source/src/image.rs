@@ -4,14 +4,14 @@
 //! chain id; their bytes come when something needs them, through [`RegistryFetch`].
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rbuild_layer::{Fetch, LayerId, LayerStore, PulledLayer};
 use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Manifest, Platform, Reference};
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey};
-use rbuild_registry::{Client, ClientConfig, CredentialError, FetchContext, Reach};
+use rbuild_registry::{FetchContext, LazyClient, Reach};
 use rbuild_store::{Store, Table};
 use serde::{Deserialize, Serialize};
 
@@ -84,33 +84,6 @@ pub struct RegistryImages {
     store: Arc<Store>,
     client: Arc<LazyClient>,
     memory: TagMemory,
-}
-
-/// The registry client: nothing of it exists before the first request.
-pub struct LazyClient {
-    client: OnceLock<Client>,
-    config: Box<dyn Fn() -> Result<ClientConfig, CredentialError> + Send + Sync>,
-}
-
-impl LazyClient {
-    /// `config` is called with the first request; it reads the files with credentials.
-    pub fn new(
-        config: impl Fn() -> Result<ClientConfig, CredentialError> + Send + Sync + 'static,
-    ) -> Arc<LazyClient> {
-        Arc::new(LazyClient {
-            client: OnceLock::new(),
-            config: Box::new(config),
-        })
-    }
-
-    /// The client. Errors: the files with credentials cannot be read.
-    pub fn get(&self) -> Result<&Client, CredentialError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let made = Client::new((self.config)()?);
-        Ok(self.client.get_or_init(|| made))
-    }
 }
 
 impl RegistryImages {

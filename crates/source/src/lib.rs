@@ -21,7 +21,7 @@ pub use content::{content_of, read_ahead, tree_content};
 pub use error::Error;
 pub use git::{GitConfig, GitSource, GitTree};
 pub use http::{HttpSource, RemoteContext, RemoteFile, RemoteLimits, WebFile};
-pub use image::{FoundImage, Freshness, LazyClient, RegistryFetch, RegistryImages, TagMemory};
+pub use image::{FoundImage, Freshness, RegistryFetch, RegistryImages, TagMemory};
 pub use keyring::{AgentSocket, Keyring};
 pub use local::{Ignore, LocalContext};
 pub use memory::{Remembered, remembered};
