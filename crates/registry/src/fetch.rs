@@ -85,23 +85,40 @@ impl Client {
         descriptor: &Descriptor,
         cancel: &CancelToken,
     ) -> Result<Vec<u8>> {
-        if descriptor.size > CONFIG_LIMIT {
-            let (what, name) = ("the config", reference.name());
+        self.document_bytes(
+            (reference, descriptor),
+            ("the config", CONFIG_LIMIT),
+            cancel,
+        )
+    }
+
+    /// Gets a blob's bytes, verified; `limit` is the most that is read, and what it is of is named for
+    /// the error.
+    ///
+    /// Errors: [`Error::TooLarge`]; else as [`Client::fetch_blob`].
+    pub fn document_bytes(
+        &self,
+        what: (&Reference, &Descriptor),
+        (named, limit): (&'static str, u64),
+        cancel: &CancelToken,
+    ) -> Result<Vec<u8>> {
+        let (reference, descriptor) = what;
+        if descriptor.size > limit {
             return Err(Error::TooLarge {
-                what,
-                name,
-                limit: CONFIG_LIMIT,
+                what: named,
+                name: reference.name(),
+                limit,
             });
         }
-        match self.config_from((reference, descriptor), Wanted::Digest, cancel) {
+        match self.document_from(what, Wanted::Digest, cancel) {
             Err(Error::WrongDigest { .. }) if self.has_mirrors(reference, cancel) => {
-                self.config_from((reference, descriptor), Wanted::Registry, cancel)
+                self.document_from(what, Wanted::Registry, cancel)
             }
             outcome => outcome,
         }
     }
 
-    fn config_from(
+    fn document_from(
         &self,
         (reference, descriptor): (&Reference, &Descriptor),
         wanted: Wanted,

@@ -4,6 +4,7 @@
 //! whatever breaks off leaves nothing half-tagged.
 
 mod manifest;
+mod memory;
 mod reading;
 mod sending;
 mod session;

@@ -68,6 +68,22 @@ impl Client {
         self.wait(cancel, self.inner.resolve(reference, cancel))
     }
 
+    /// As [`Client::resolve`], but asks the registry itself and no mirror: what was just written counts.
+    ///
+    /// Errors: as there.
+    pub fn resolve_at_home(&self, reference: &Reference, cancel: &CancelToken) -> Result<Resolved> {
+        self.wait(cancel, async {
+            let endpoint = self.inner.registry(reference).await?;
+            let place = Place {
+                endpoint: &endpoint,
+                reference,
+                access: Access::Pull,
+                cancel,
+            };
+            self.inner.get_manifest(&place).await
+        })
+    }
+
     /// Finds out what a name stands for without getting the document, where the registry lets us.
     ///
     /// Cheaper than [`Client::resolve`], and not counted by registries that limit pulls. The answer

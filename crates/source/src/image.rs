@@ -5,13 +5,12 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rbuild_layer::{Fetch, LayerId, LayerStore, PulledLayer};
 use rbuild_oci::{Descriptor, DiffId, Digest, ImageConfig, Manifest, Platform, Reference};
-use rbuild_progress::{CancelToken, Event, Sink, VertexKey};
-use rbuild_registry::{FetchContext, LazyClient, Reach};
+use rbuild_progress::CancelToken;
+use rbuild_registry::{LazyClient, Reach};
 use rbuild_store::{Store, Table};
 use serde::{Deserialize, Serialize};
 
@@ -267,43 +266,8 @@ impl Fetch for RegistryFetch {
         cancel: &CancelToken,
     ) -> Result<(), Box<dyn StdError + Send + Sync>> {
         let reference = Reference::parse(origin)?;
-        let (sender, bytes) = channel();
-        // The callback may stay on this thread only, so the transfer gets one of its own.
-        std::thread::scope(|scope| {
-            let transfer = scope.spawn(|| -> Result<(), Box<dyn StdError + Send + Sync>> {
-                let sink = Forward { sender };
-                let vertex = VertexKey::new(descriptor.digest.to_string());
-                let cx = FetchContext {
-                    store: &self.store,
-                    sink: &sink,
-                    vertex: &vertex,
-                    cancel,
-                };
-                let client = self.client.get()?;
-                Ok(client.fetch_blob(&reference, descriptor, &cx)?)
-            });
-            for current in bytes {
-                progress(current);
-            }
-            match transfer.join() {
-                Ok(result) => result,
-                Err(_) => Err("the transfer broke off".into()),
-            }
-        })
-    }
-}
-
-/// Hands the byte counts of a transfer on.
-struct Forward {
-    sender: Sender<u64>,
-}
-
-impl Sink for Forward {
-    fn send(&self, event: Event) {
-        if let Event::Status(status) = event {
-            // Nobody listens any more when the transfer is over.
-            let _ = self.sender.send(status.current);
-        }
+        let client = self.client.get()?;
+        Ok(client.fetch_telling((&reference, descriptor), &self.store, progress, cancel)?)
     }
 }
 

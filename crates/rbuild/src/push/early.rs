@@ -14,10 +14,10 @@ use rbuild_exporter::{ImageOptions, stays_as_it_came};
 use rbuild_layer::{Compression, LayerId};
 use rbuild_oci::{Descriptor, Reference};
 use rbuild_progress::{CancelToken, Sink, VertexKey};
-use rbuild_registry::{InStore, PushContext};
+use rbuild_registry::{InStore, PushContext, note_blob_homes};
 use rbuild_worker::Made;
 
-use super::{Target, homes, wanted};
+use super::{Target, wanted};
 use crate::engine::Engine;
 use crate::step::announced;
 use crate::{BuildError, BuildRequest, Result};
@@ -296,7 +296,11 @@ fn send_one(
         cancel,
     };
     target.client(engine, name)?.push_blob(name, &blob, &cx)?;
-    homes::note(engine.store(), name, [&ready.blob.digest].into_iter())
+    Ok(note_blob_homes(
+        engine.store(),
+        name,
+        [&ready.blob.digest].into_iter(),
+    )?)
 }
 
 /// Whether waiting helps nothing.

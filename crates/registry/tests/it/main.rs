@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod auth;
+mod cache;
 mod daemon;
 mod faults;
 mod fetch;
