@@ -1,0 +1,6 @@
+//! Places for caches: what every one of them must do, and each with what can go wrong there.
+
+#![cfg(test)]
+
+mod contract;
+mod memory;
