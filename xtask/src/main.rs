@@ -17,6 +17,7 @@ mod load_judge;
 mod packages;
 mod services;
 mod shell;
+mod stress;
 mod test;
 
 use std::env;
@@ -34,6 +35,8 @@ Commands:
   differential [COUNT] [--seed N]   ask BuildKit's own packages and ours the same random questions
                [--only SUBJECT]     (parse, word, ignore or glob; 20000 of each)
   fuzz [SECONDS] [TARGET…]          feed the parsers with anything (default: 12 seconds each)
+  stress [--minutes N]              many processes on one store, killed at random
+         [--processes N] [--seed N] (default: 1 minute, 32 processes)
   emulation                         build for another processor with a real emulator
   services                          build and run the larger Dockerfiles of testdata/builds
   judges                            let Docker, skopeo and umoci judge a built image
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Some((&"fuzz", rest)) => {
             fuzz::Options::parse(rest).and_then(|options| fuzz::fuzz(&options))
         }
+        Some((&"stress", rest)) => stress::stress(rest),
         Some((&"emulation", [])) => test::emulation(),
         Some((&"services", [])) => services::services(),
         Some((&"judges", [])) => judges::judges(),

@@ -134,7 +134,7 @@ fn drain(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
 }
 
 /// Waits by descriptor, so that nothing sleeps and no signal is missed.
-fn ends_within(child: &Child, limit: Duration) -> bool {
+pub(crate) fn ends_within(child: &Child, limit: Duration) -> bool {
     let Some(pid) = Pid::from_raw(child.id().cast_signed()) else {
         return true;
     };

@@ -18,6 +18,7 @@ mod privilege;
 mod proxy;
 mod registry;
 mod sshd;
+mod stress;
 mod temp;
 mod tool;
 mod tree;
@@ -37,6 +38,7 @@ pub use registry::{
     REGISTRY_PASSWORD, REGISTRY_USER, Registry, RegistrySetup, RegistryTls, RegistryTokens,
 };
 pub use sshd::{Agent, SshServer, make_key};
+pub use stress::{StressOptions, StressReport, stress};
 pub use temp::TempDir;
 pub use tool::{find_tool, need_tool, package_of};
 pub use tree::{Node, Tree};

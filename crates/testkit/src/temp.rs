@@ -44,6 +44,12 @@ impl TempDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Leaves the directory where it is, for somebody to look into.
+    pub fn keep(mut self) -> PathBuf {
+        let kept = self.inner.take().map(tempfile::TempDir::keep);
+        kept.unwrap_or_else(|| self.path.clone())
+    }
 }
 
 impl Deref for TempDir {
@@ -62,8 +68,8 @@ impl AsRef<Path> for TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        make_writable(&self.path);
         if let Some(inner) = self.inner.take() {
+            make_writable(&self.path);
             // A test that failed half-way may hold a mount below; the next run is not disturbed by it.
             let _ = inner.close();
         }

@@ -38,5 +38,6 @@ mod registry_tls;
 mod reproducible;
 mod rootless;
 mod steps;
+mod stress;
 mod terminal;
 mod together;
