@@ -141,8 +141,8 @@ impl Index {
         Ok(index)
     }
 
-    /// Adds what another index says. Of entries with an equal name that the same key signed, the newest
-    /// stays; what somebody else signed, or nobody, never takes the place of another's.
+    /// Adds what another index says. Of entries with an equal name that the same key signed for the same scope,
+    /// the newest stays; what somebody else signed, or nobody, never takes the place of another's.
     pub fn merge(&mut self, other: Index) {
         self.unreadable += other.unreadable;
         self.steps.extend(other.steps);
@@ -185,32 +185,32 @@ impl Index {
     pub fn lacks(&self, own: &Index) -> bool {
         let mut times = BTreeMap::new();
         for line in &self.steps {
-            for place in places(line) {
-                let time = times.entry(place).or_insert(0);
+            for slot in slots(line) {
+                let time = times.entry(slot).or_insert(0);
                 *time = line.entry.created.max(*time);
             }
         }
         let is_here = |line: &Signed<StepEntry>| {
-            let mut places = places(line).into_iter();
-            places.all(|place| times.get(&place) >= Some(&line.entry.created))
+            let mut slots = slots(line).into_iter();
+            slots.all(|slot| times.get(&slot) >= Some(&line.entry.created))
         };
         !own.steps.iter().all(is_here)
     }
 }
 
-/// Of entries of one signer and name the newest; in a fixed order.
+/// Of entries of one signer, scope and name the newest; in a fixed order.
 fn newest<T: Entry + PartialEq>(mut lines: Vec<Signed<T>>) -> Vec<Signed<T>> {
     lines.sort_by_key(|line| std::cmp::Reverse((line.entry.created(), line.seen)));
-    let mut taken: BTreeMap<(Option<String>, String), usize> = BTreeMap::new();
+    let mut taken: BTreeMap<Slot, usize> = BTreeMap::new();
     let mut kept: Vec<Signed<T>> = Vec::new();
     for line in lines {
-        let places = places(&line);
-        let owners: Vec<usize> = places
+        let slots = slots(&line);
+        let owners: Vec<usize> = slots
             .iter()
-            .filter_map(|place| taken.get(place))
+            .filter_map(|slot| taken.get(slot))
             .copied()
             .collect();
-        if owners.len() == places.len() {
+        if owners.len() == slots.len() {
             // The same entry may have been used since by another build.
             for owner in owners {
                 if let Some(own) = kept.get_mut(owner).filter(|own| own.entry == line.entry) {
@@ -219,22 +219,28 @@ fn newest<T: Entry + PartialEq>(mut lines: Vec<Signed<T>>) -> Vec<Signed<T>> {
             }
             continue;
         }
-        for place in places {
-            taken.entry(place).or_insert(kept.len());
+        for slot in slots {
+            taken.entry(slot).or_insert(kept.len());
         }
         kept.push(line);
     }
     kept
 }
 
-/// Who says it, and what it stands for.
-fn places<T: Entry>(line: &Signed<T>) -> Vec<(Option<String>, String)> {
+/// Who says it for whom, and what it stands for.
+type Slot = (Option<String>, String, String);
+
+/// What of an index a line fills, and no other line of its signer and scope may.
+fn slots<T: Entry>(line: &Signed<T>) -> Vec<Slot> {
+    let scope = line.entry.scope();
     let signer = line
         .signature
         .as_ref()
         .map(|signature| signature.key.clone());
     let names = line.entry.names().into_iter();
-    names.map(|name| (signer.clone(), name)).collect()
+    names
+        .map(|name| (signer.clone(), scope.to_owned(), name))
+        .collect()
 }
 
 /// Whether an entry says what entries say: names are as stores make them.

@@ -248,7 +248,8 @@ impl Backend for LocalBackend {
         &self.name
     }
 
-    fn read_indexes(&self, _: &CancelToken) -> Result<Vec<IndexDocument>> {
+    fn read_indexes(&self, cancel: &CancelToken) -> Result<Vec<IndexDocument>> {
+        cancel.check()?;
         let layout = self.layout()?;
         let Some(entry) = layout.manifests.iter().find(|entry| self.is_tagged(entry)) else {
             return Ok(Vec::new());
@@ -266,6 +267,7 @@ impl Backend for LocalBackend {
     }
 
     fn write_index(&self, index: &NewIndex<'_>, cancel: &CancelToken) -> Result<()> {
+        cancel.check()?;
         let dir = &self.place.dir;
         fs::create_dir_all(dir).map_err(Error::at("create", dir))?;
         let _alone = self.lock(cancel)?;
@@ -275,9 +277,14 @@ impl Backend for LocalBackend {
             manifests: Vec::new(),
         });
         let here = layout.manifests.iter().find(|entry| self.is_tagged(entry));
-        let config = here.and_then(|entry| Some(self.manifest(entry).ok()?.config.digest));
-        let unread = config.filter(|config| !index.merged.contains(&config.to_string()));
-        if unread.is_some_and(|config| self.blob_path(&config).exists()) {
+        // One that cannot be read is no loss.
+        let config = here.and_then(|entry| {
+            let config = self.manifest(entry).ok()?.config;
+            self.document(&config, "index", IndexDocument::MAX_BYTES)
+                .ok()?;
+            Some(config.digest.to_string())
+        });
+        if config.is_some_and(|config| !index.merged.contains(&config)) {
             return Err(Error::Moved {
                 place: self.name.clone(),
             });
@@ -307,7 +314,8 @@ impl Backend for LocalBackend {
         self.remove_unnamed(&layout)
     }
 
-    fn present(&self, blobs: &[Descriptor], _: &CancelToken) -> Result<BTreeSet<Digest>> {
+    fn present(&self, blobs: &[Descriptor], cancel: &CancelToken) -> Result<BTreeSet<Digest>> {
+        cancel.check()?;
         let is_here = |blob: &&Descriptor| {
             let found = fs::metadata(self.blob_path(&blob.digest));
             found.is_ok_and(|found| found.is_file() && found.len() == blob.size)
@@ -323,6 +331,7 @@ impl Backend for LocalBackend {
         progress: &dyn Fn(u64),
         cancel: &CancelToken,
     ) -> Result<()> {
+        cancel.check()?;
         let path = self.blob_path(&blob.digest);
         let file = open_regular(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => self.gone(&blob.digest),
@@ -358,6 +367,7 @@ impl Backend for LocalBackend {
     }
 
     fn send(&self, blob: &Descriptor, store: &Store, cancel: &CancelToken) -> Result<()> {
+        cancel.check()?;
         let path = self.blob_path(&blob.digest);
         let found = fs::metadata(&path);
         if found.is_ok_and(|found| found.len() == blob.size) {

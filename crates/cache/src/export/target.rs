@@ -84,18 +84,7 @@ impl Shared {
         wanted: &[&Wanted],
         (deadline, cancel): (Option<Instant>, &CancelToken),
     ) -> Result<Written> {
-        let merged = read_merged(&*target.backend, cancel);
-        let merged = merged.or_else(|error| match error {
-            // What nobody can read is of no use to anybody: it is replaced.
-            Error::Document { .. } | Error::TooLarge { .. } => Ok(Merged {
-                index: Index::default(),
-                names: target.backend.read_indexes(cancel).map_or_else(
-                    |_| Vec::new(),
-                    |all| all.into_iter().map(|document| document.name).collect(),
-                ),
-            }),
-            other => Err(other),
-        })?;
+        let merged = read_replaceable(&*target.backend, cancel)?;
         target.named.get_or_init(|| digests(&merged.index));
         let mut written = Written::default();
         let mut own = Index::default();
@@ -112,6 +101,10 @@ impl Shared {
         self.sort_by_value(&mut missing)?;
         let clock = Clock::start(deadline, cancel)?;
         for one in missing {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                written.left_out += 1;
+                continue;
+            }
             match self.entry(target, one, &clock.token) {
                 Ok(entry) => {
                     written.new += 1;
@@ -214,7 +207,7 @@ impl Shared {
             if attempt > 0 {
                 // Others that had to try again do so at another moment.
                 cancel.wait(pause(attempt))?;
-                merged = read_merged(&*target.backend, cancel)?;
+                merged = read_replaceable(&*target.backend, cancel)?;
                 if !merged.index.lacks(&own) {
                     return Ok(());
                 }
@@ -232,7 +225,7 @@ impl Shared {
                 Ok(()) | Err(Error::Moved { .. }) => {}
                 Err(error) => return Err(error),
             }
-            merged = read_merged(&*target.backend, cancel)?;
+            merged = read_replaceable(&*target.backend, cancel)?;
             // What is too much or too old is not missed.
             if !merged.index.lacks(&own)
                 || merged.index.steps.len() >= index.steps.len() && index.lacks(&own)
@@ -243,6 +236,20 @@ impl Shared {
         Err(Error::Moved {
             place: target.name().to_owned(),
         })
+    }
+}
+
+/// Reads all indexes of a place; what nobody can read is of no use to anybody, and counts as nothing.
+fn read_replaceable(backend: &dyn Backend, cancel: &CancelToken) -> Result<Merged> {
+    match read_merged(backend, cancel) {
+        Err(Error::Document { .. } | Error::TooLarge { .. }) => {
+            let names = backend.read_indexes(cancel).unwrap_or_default();
+            Ok(Merged {
+                index: Index::default(),
+                names: names.into_iter().map(|document| document.name).collect(),
+            })
+        }
+        read => read,
     }
 }
 

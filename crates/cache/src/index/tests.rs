@@ -113,6 +113,10 @@ fn merging_keeps_the_newest_of_each_signer_and_nobody_displaces_another() {
         .collect();
     let kept: Vec<_> = kept.iter().map(|(keys, at)| (keys.as_str(), *at)).collect();
     assert_eq!(kept, [("a", 9), ("b", 5), ("c+b", 3), ("a", 2)]);
+    let mut other = line(&["a"], 1, None);
+    other.entry.scope = "pr".to_owned();
+    all.merge(index(vec![other.clone()]));
+    assert_eq!(all.steps.last(), Some(&other));
     let again = all.clone();
     all.merge(again.clone());
     assert_eq!(all, again);

@@ -15,7 +15,8 @@ use rbuild_testkit::TempDir;
 /// What the trait leaves to the kind of place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Habits {
-    /// Whether indexes of several writers are there at the same time, newest first.
+    /// Whether indexes of several writers are there at the same time, newest first. If not, whoever has not
+    /// merged the one that is there is told.
     pub keeps_foreign: bool,
     /// Whether indexes that were merged into another are gone afterwards.
     pub removes_merged: bool,
@@ -72,7 +73,10 @@ pub fn holds(backend: &dyn Backend, habits: Habits) {
     what_is_missing_is_gone(backend);
     a_wrong_size_is_corrupt(backend);
     what_the_store_has_not_is_not_sent(backend);
-    indexes_are_merged(backend, habits);
+    match habits.keeps_foreign {
+        true => indexes_are_merged(backend, habits),
+        false => an_unseen_index_is_not_replaced(backend),
+    }
     indexes_leave_blobs_alone(backend);
     many_at_once(backend);
     nothing_is_done_once_cancelled(backend);
@@ -183,20 +187,14 @@ fn indexes_are_merged(backend: &dyn Backend, habits: Habits) {
     assert_eq!(first[0].bytes, b"first");
     // Another writer, who did not see it.
     write(backend, b"second", &[], &[]);
-    if habits.keeps_foreign {
-        assert_eq!(contents(backend), [b"second".to_vec(), b"first".to_vec()]);
-    } else {
-        assert_eq!(contents(backend)[0], b"second");
-    }
+    assert_eq!(contents(backend), [b"second".to_vec(), b"first".to_vec()]);
     let seen: Vec<String> = indexes(backend).into_iter().map(|one| one.name).collect();
     // A third comes before both are merged: nobody may take it away.
     write(backend, b"third", &[], &[]);
     write(backend, b"first and second", &[], &seen);
     let now = contents(backend);
     assert_eq!(now[0], b"first and second");
-    if habits.keeps_foreign {
-        assert!(now.contains(&b"third".to_vec()));
-    }
+    assert!(now.contains(&b"third".to_vec()));
     if habits.removes_merged {
         assert!(!now.contains(&b"first".to_vec()) && !now.contains(&b"second".to_vec()));
     }
@@ -205,13 +203,31 @@ fn indexes_are_merged(backend: &dyn Backend, habits: Habits) {
     assert_eq!(contents(backend)[0], b"last");
 }
 
+/// Where there is one index only, whoever has not seen it is told.
+fn an_unseen_index_is_not_replaced(backend: &dyn Backend) {
+    write(backend, b"first", &[], &[]);
+    let seen: Vec<String> = indexes(backend).into_iter().map(|one| one.name).collect();
+    assert_eq!(contents(backend), [b"first"]);
+    let unseen = NewIndex {
+        bytes: b"second",
+        blobs: &[],
+        merged: &[],
+    };
+    let refused = backend.write_index(&unseen, &CancelToken::new());
+    assert!(matches!(refused, Err(Error::Moved { .. })), "{refused:?}");
+    assert_eq!(contents(backend), [b"first"]);
+    write(backend, b"both", &[], &seen);
+    assert_eq!(contents(backend), [b"both"]);
+}
+
 fn indexes_leave_blobs_alone(backend: &dyn Backend) {
     let from = Local::new();
     let bytes = noise(5, 3000);
     let blob = from.put(&bytes);
     send(backend, &blob, &from);
     let large = noise(6, 3 << 20);
-    write(backend, &large, std::slice::from_ref(&blob), &[]);
+    let seen: Vec<String> = indexes(backend).into_iter().map(|one| one.name).collect();
+    write(backend, &large, std::slice::from_ref(&blob), &seen);
     assert!(contents(backend)[0] == large);
     assert!(fetch(backend, &blob).unwrap() == bytes);
 }
@@ -252,10 +268,11 @@ fn nothing_is_done_once_cancelled(backend: &dyn Backend) {
     let from = Local::new();
     let blob = from.put(b"not sent, being cancelled");
     let before = contents(backend);
+    let seen: Vec<String> = indexes(backend).into_iter().map(|one| one.name).collect();
     let index = NewIndex {
         bytes: b"not written, being cancelled",
         blobs: std::slice::from_ref(&blob),
-        merged: &[],
+        merged: &seen,
     };
     let all = std::slice::from_ref(&blob);
     let outcomes = [

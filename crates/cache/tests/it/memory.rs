@@ -16,6 +16,8 @@ use crate::contract::{self, Habits};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
     None,
+    /// There is one index, and whoever has not merged it is told.
+    One,
     /// Every index takes the place of all others.
     Overwrites,
     /// Merged indexes stay.
@@ -79,6 +81,14 @@ impl Backend for Memory {
         self.check(cancel)?;
         let mut indexes = self.indexes.lock().unwrap();
         let next = indexes.keys().next_back().map_or(0, |last| last + 1);
+        if self.flaw == Flaw::One {
+            let unseen = |number: &u64| !index.merged.contains(&number.to_string());
+            if indexes.keys().any(unseen) {
+                return Err(Error::Moved {
+                    place: self.name().to_owned(),
+                });
+            }
+        }
         if self.flaw == Flaw::Overwrites {
             indexes.clear();
         }
@@ -152,7 +162,7 @@ fn places_that_can_do_less_keep_the_rest_of_it() {
         keeps_foreign: false,
         ..Habits::ALL
     };
-    contract::holds(&Memory::with(Flaw::Overwrites), keeps_foreign);
+    contract::holds(&Memory::with(Flaw::One), keeps_foreign);
     let removes_merged = Habits {
         removes_merged: false,
         ..Habits::ALL

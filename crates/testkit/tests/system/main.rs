@@ -35,6 +35,7 @@ mod push;
 mod push_access;
 mod push_again;
 mod registry_tls;
+mod remote_cache;
 mod reproducible;
 mod rootless;
 mod steps;
