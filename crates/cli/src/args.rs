@@ -50,7 +50,7 @@ pub use run::RunArgs;
 pub use secret::{SecretArg, SecretPlace};
 pub use size::size;
 pub use store::{DebugCommand, GraphArgs, ParseArgs, StoreCommand};
-pub use value::{AllowArg, Context, Pair, PlatformArg, SecurityArg, SshArg};
+pub use value::{AllowArg, CacheMountArg, Context, Pair, PlatformArg, SecurityArg, SshArg};
 
 /// What was asked for.
 #[derive(Debug, Parser)]

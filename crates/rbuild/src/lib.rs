@@ -18,6 +18,7 @@
 //! everything is. Nothing here prints, reads the environment or looks for a home directory.
 
 mod answer;
+mod cache_dirs;
 mod caches;
 mod call;
 mod check;

@@ -14,7 +14,7 @@ use rbuild_layer::LayerId;
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{CacheIndex, Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
-use rbuild_store::Lease;
+use rbuild_store::{HostDir, Lease};
 use rbuild_worker::{Ahead, Asked, Output, StoreIndex, layer_uses};
 
 use crate::caches::{Caches, Telling};
@@ -27,8 +27,8 @@ use crate::push::Early;
 use crate::warnings::Heeding;
 use crate::workers::{self, Agents, Given};
 use crate::{
-    BuildError, BuildRequest, ContextInput, NamedContextInput, Outcome, Result, deliver,
-    image_config, intake, load, reproduce,
+    BuildError, BuildRequest, ContextInput, NamedContextInput, Outcome, Result, cache_dirs,
+    deliver, image_config, intake, load, reproduce,
 };
 
 /// Builds what `request` asks for.
@@ -44,6 +44,7 @@ pub(crate) fn build(
     let request = prepared.as_ref().map_or(request, |(_, request)| request);
     let agents = Agents::of(request);
     agents.open()?;
+    let cache_dirs = cache_dirs::open(engine, request)?;
     // Held until the outputs are written.
     let lease = Arc::new(engine.store().lease(&[])?.0);
     let planned = plan(&Fetching {
@@ -54,6 +55,7 @@ pub(crate) fn build(
         sink,
         cancel,
     })?;
+    cache_dirs::warn_of_idle(request, &planned.plan.graph, sink);
     let locals = open_locals(engine, request, &planned)?;
     let telling = Telling { sink };
     let caches = Caches::open(engine, request, &telling)?;
@@ -64,6 +66,7 @@ pub(crate) fn build(
         planned: &planned,
         lease: &lease,
         agents: &agents,
+        cache_dirs: &cache_dirs,
         locals: &locals,
         loader,
         sink,
@@ -107,6 +110,7 @@ struct Built<'a> {
     planned: &'a Planned,
     lease: &'a Arc<Lease>,
     agents: &'a Agents<'a>,
+    cache_dirs: &'a BTreeMap<String, HostDir>,
     locals: &'a BTreeMap<String, LocalContext>,
     loader: Option<&'a Loader>,
     sink: &'a dyn Sink,
@@ -151,6 +155,7 @@ impl Built<'_> {
             lease,
             agents: self.agents,
             caches: self.caches,
+            cache_dirs: self.cache_dirs,
         };
         let local = StoreIndex::new(Arc::clone(engine.store()), engine.rung());
         let index = self.caches.index(&local, engine, steps);
@@ -263,6 +268,7 @@ struct Shared<'a> {
     lease: &'a Arc<Lease>,
     agents: &'a Agents<'a>,
     caches: &'a Caches<'a>,
+    cache_dirs: &'a BTreeMap<String, HostDir>,
 }
 
 fn solve_plan(
@@ -286,6 +292,7 @@ fn solve_plan(
         images: planned.images.clone(),
         locals: shared.locals.clone(),
         agents: shared.agents.open()?.clone(),
+        cache_dirs: shared.cache_dirs.clone(),
         uses: layer_uses(&plan.graph, &targets, &asked),
         ahead: Arc::clone(shared.ahead),
         lease: Arc::clone(shared.lease),

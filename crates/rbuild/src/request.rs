@@ -51,6 +51,8 @@ pub struct BuildRequest {
     pub secrets: Vec<SecretInput>,
     /// Agents that `RUN --mount=type=ssh` may ask for, by id: each one socket, or files with keys.
     pub agents: BTreeMap<String, Vec<PathBuf>>,
+    /// Directories of the host that stand for cache mounts, by id; made where they are missing.
+    pub cache_dirs: BTreeMap<String, PathBuf>,
     /// Rights beyond the sandbox.
     pub entitlements: Entitlements,
     /// Whether set-id programs may raise privilege inside a step.
@@ -99,6 +101,7 @@ impl BuildRequest {
             ulimits: Vec::new(),
             secrets: Vec::new(),
             agents: BTreeMap::new(),
+            cache_dirs: BTreeMap::new(),
             entitlements: Entitlements::default(),
             new_privileges: NewPrivileges::Allowed,
             jobs: None,

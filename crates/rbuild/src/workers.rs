@@ -7,7 +7,7 @@ use rbuild_graph::VertexId;
 use rbuild_layer::LayerId;
 use rbuild_oci::Digest;
 use rbuild_source::LocalContext;
-use rbuild_store::Lease;
+use rbuild_store::{HostDir, Lease};
 use rbuild_worker::{Ahead, LayerUse, LocalWorker, SshAgent, StepDefaults, WorkerParts};
 
 use crate::engine::Engine;
@@ -21,6 +21,8 @@ pub(crate) struct Given {
     pub locals: BTreeMap<String, LocalContext>,
     /// Who answers behind the ssh mounts.
     pub agents: BTreeMap<String, SshAgent>,
+    /// Directories of the host that stand for cache mounts, by id.
+    pub cache_dirs: BTreeMap<String, HostDir>,
     /// What will be done with layers.
     pub uses: BTreeMap<VertexId, LayerUse>,
     /// What is made while steps run.
@@ -38,6 +40,7 @@ impl Given {
             images: BTreeMap::new(),
             locals: BTreeMap::new(),
             agents: agents.open()?.clone(),
+            cache_dirs: BTreeMap::new(),
             uses: BTreeMap::new(),
             ahead: Arc::new(ahead),
             lease: Arc::clone(lease),
@@ -61,6 +64,7 @@ pub(crate) fn worker(engine: &Engine, request: &BuildRequest, given: Given) -> L
             .map(|secret| (secret.id.clone(), secret.source.clone().into()))
             .collect(),
         agents: given.agents,
+        cache_dirs: given.cache_dirs,
         nursery: engine.nursery().clone(),
         steps: StepDefaults {
             log_dir: engine.root().join("logs"),

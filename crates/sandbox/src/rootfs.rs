@@ -117,8 +117,15 @@ fn prepare(spec: &MountSpec, rung: Rung, memory: &mut Memory) -> Result<Pending,
                 open(path, flags, Mode::empty()),
             )?
         }
-        MountSource::Within { directory, subpath } => {
+        MountSource::Within {
+            directory,
+            inode,
+            subpath,
+        } => {
             let top = open_directory(directory).during(STAGE, directory.display())?;
+            if let Some(expected) = inode {
+                check_inode(&top, *expected, directory)?;
+            }
             bind(spec, subpath, place::open_in(&top, subpath))?
         }
         MountSource::Overlay {
@@ -208,6 +215,17 @@ fn open_directory(path: &Path) -> rustix::io::Result<OwnedFd> {
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
+}
+
+/// Makes sure that a path still leads where it did.
+fn check_inode(found: &OwnedFd, expected: (u64, u64), path: &Path) -> Result<(), Failure> {
+    const STAGE: &str = "prepare mount";
+    let stat = fstat(found).during(STAGE, path.display())?;
+    if (stat.st_dev, stat.st_ino) != expected {
+        let reason = format!("{} was exchanged while the build ran", path.display());
+        return Err(setup(STAGE, reason));
+    }
+    Ok(())
 }
 
 /// Mounts the layers of one mount where no path leads.

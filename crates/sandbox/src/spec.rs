@@ -96,6 +96,8 @@ pub enum MountSource {
     Within {
         /// The directory.
         directory: PathBuf,
+        /// Device and inode that it must have, if its path leads through what others can change.
+        inode: Option<(u64, u64)>,
         /// Absolute path inside it, symlinks resolved there, whoever exchanges them meanwhile.
         subpath: String,
     },
@@ -144,9 +146,14 @@ impl fmt::Debug for MountSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dir(path) => f.debug_tuple("Dir").field(path).finish(),
-            Self::Within { directory, subpath } => f
+            Self::Within {
+                directory,
+                inode,
+                subpath,
+            } => f
                 .debug_struct("Within")
                 .field("directory", directory)
+                .field("inode", inode)
                 .field("subpath", subpath)
                 .finish(),
             Self::Overlay {

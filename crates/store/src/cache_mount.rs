@@ -62,6 +62,10 @@ pub struct MountedCache {
 }
 
 impl MountedCache {
+    pub(crate) fn new(path: PathBuf, lock: Flock) -> Self {
+        Self { path, _lock: lock }
+    }
+
     /// The directory to mount.
     pub fn path(&self) -> &Path {
         &self.path
@@ -102,7 +106,7 @@ impl CacheMount {
                 write_replacing(&ready, b"")?;
             }
         }
-        Ok(MountedCache { path, _lock: lock })
+        Ok(MountedCache::new(path, lock))
     }
 
     fn fill_new(&self, path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {

@@ -88,6 +88,14 @@ pub enum Error {
         /// The text given.
         id: String,
     },
+    /// A directory of the host cannot be a cache mount.
+    #[error("{path:?} cannot be a cache mount: {reason}")]
+    HostDir {
+        /// The directory given.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The work was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),

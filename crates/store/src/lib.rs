@@ -35,6 +35,7 @@ mod delete;
 mod discard;
 mod error;
 mod gc;
+mod host_dir;
 mod ingest;
 mod layout;
 mod lease;
@@ -54,6 +55,7 @@ pub use cache_mount::{CacheMount, ClearedMount, MountUsage, MountedCache, Sharin
 pub use discard::Discarded;
 pub use error::{Error, Result};
 pub use gc::{GcLock, Removal};
+pub use host_dir::HostDir;
 pub use ingest::Ingest;
 pub use lease::Lease;
 pub use lock::WorkLock;

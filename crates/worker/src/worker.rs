@@ -14,7 +14,7 @@ use rbuild_source::{
     AgentSocket, GitSource, HttpSource, Keyring, LocalContext, RemoteContext, RemoteLimits,
     Selection,
 };
-use rbuild_store::{Lease, Store};
+use rbuild_store::{HostDir, Lease, Store};
 
 use crate::mount::{SecretSource, secret_bytes, socket_of};
 use crate::ssh::SshAgent;
@@ -59,6 +59,8 @@ pub struct WorkerParts {
     pub secrets: BTreeMap<String, SecretSource>,
     /// Agents by id.
     pub agents: BTreeMap<String, SshAgent>,
+    /// Directories of the host that stand for cache mounts, by id.
+    pub cache_dirs: BTreeMap<String, HostDir>,
     /// Starts the nursery.
     pub nursery: Arc<dyn StartNursery>,
     /// What every step gets.
@@ -82,6 +84,7 @@ pub struct LocalWorker {
     pub(crate) limits: RemoteLimits,
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     pub(crate) agents: BTreeMap<String, SshAgent>,
+    pub(crate) cache_dirs: BTreeMap<String, HostDir>,
     pub(crate) nursery: Arc<dyn StartNursery>,
     pub(crate) steps: StepDefaults,
     uses: BTreeMap<VertexId, LayerUse>,
@@ -112,6 +115,7 @@ impl LocalWorker {
             limits: parts.limits,
             secrets: parts.secrets,
             agents: parts.agents,
+            cache_dirs: parts.cache_dirs,
             nursery: parts.nursery,
             steps: parts.steps,
             uses: parts.uses,

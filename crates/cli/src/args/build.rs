@@ -16,7 +16,8 @@ use super::remote_cache::RemoteCacheArgs;
 use super::secret::{SecretArg, secret};
 use super::size::size;
 use super::value::{
-    self, AllowArg, Context, Host, NamedContextArg, Pair, PlatformArg, SecurityArg, SshArg, switch,
+    self, AllowArg, CacheMountArg, Context, Host, NamedContextArg, Pair, PlatformArg, SecurityArg,
+    SshArg, switch,
 };
 
 /// Options of `rbuild build`.
@@ -74,6 +75,16 @@ pub struct BuildArgs {
     /// [default: $RBUILD_CACHE_MAX, else no limit]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Cache")]
     pub cache_max: Option<u64>,
+
+    /// Directory of this machine in which a cache mount of RUN steps lies, as ID=DIR; made if it is missing;
+    /// repeatable
+    #[arg(
+        long = "cache-mount",
+        value_name = "ID=DIR",
+        value_parser = value::cache_mount,
+        help_heading = "Cache"
+    )]
+    pub cache_mounts: Vec<CacheMountArg>,
 
     /// Make every step again
     #[arg(

@@ -240,6 +240,30 @@ pub fn output(text: &str) -> Result<ExportSpec, String> {
     Export::parse(text).map_err(|error| error.to_string())
 }
 
+/// A cache mount that lies in a directory, as named on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheMountArg {
+    /// What the Dockerfile calls it.
+    pub id: String,
+    /// The directory.
+    pub dir: PathBuf,
+}
+
+/// Reads `ID=DIR`; an id with an equals sign in it cannot be named.
+pub fn cache_mount(text: &str) -> Result<CacheMountArg, String> {
+    text.split_once('=')
+        .filter(|(id, dir)| !id.is_empty() && !dir.is_empty())
+        .map(|(id, dir)| CacheMountArg {
+            id: id.to_owned(),
+            dir: dir.into(),
+        })
+        .ok_or_else(|| {
+            format!(
+                "`{text}` is no cache mount; write ID=DIR: the id (or, without one, the target) of the                  mount in the Dockerfile, and a directory"
+            )
+        })
+}
+
 /// An ssh agent as named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SshArg {

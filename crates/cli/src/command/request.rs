@@ -16,8 +16,8 @@ use super::proxy::proxies;
 use super::stdin::{self, Piped};
 use super::{CommandError, docker_config, remote_cache};
 use crate::args::{
-    AllowArg, BuildArgs, Context, Pair, PlatformArg, PullArg, ResultArgs, SecretArg, SecretPlace,
-    SecurityArg, SshArg,
+    AllowArg, BuildArgs, CacheMountArg, Context, Pair, PlatformArg, PullArg, ResultArgs, SecretArg,
+    SecretPlace, SecurityArg, SshArg,
 };
 
 /// The variable that every client hands on by itself.
@@ -66,6 +66,7 @@ pub fn request(args: BuildArgs, cancel: &CancelToken) -> Result<BuildRequest, Co
         ulimits: steps.ulimits,
         secrets: secrets(steps.secrets)?,
         agents,
+        cache_dirs: cache_dirs(args.cache_mounts)?,
         new_privileges: new_privileges(&steps.security_opt),
         jobs: steps.jobs,
     })
@@ -225,6 +226,21 @@ fn agents(args: Vec<SshArg>) -> Result<BTreeMap<String, Vec<PathBuf>>, CommandEr
         Ok((arg.id, vec![own.into()]))
     };
     args.into_iter().map(paths).collect()
+}
+
+fn cache_dirs(args: Vec<CacheMountArg>) -> Result<BTreeMap<String, PathBuf>, CommandError> {
+    let mut all = BTreeMap::new();
+    for CacheMountArg { id, dir } in args {
+        if all.contains_key(&id) {
+            let message = format!("--cache-mount: the cache mount {id} is given two directories");
+            return Err(CommandError::Usage(message));
+        }
+        let dir = std::path::absolute(&dir).map_err(|e| {
+            CommandError::Usage(format!("--cache-mount {id}={}: {e}", dir.display()))
+        })?;
+        all.insert(id, dir);
+    }
+    Ok(all)
 }
 
 fn secrets(args: Vec<SecretArg>) -> Result<Vec<SecretInput>, CommandError> {

@@ -17,6 +17,10 @@ pub const TESTS: &[Test] = &[
         "path_within_a_cache_stays_there",
         path_within_a_cache_stays_there,
     ),
+    (
+        "directory_that_was_exchanged_is_refused",
+        directory_that_was_exchanged_is_refused,
+    ),
     ("tmpfs_and_secret", tmpfs_and_secret),
     (
         "own_shared_memory_takes_the_place_of_the_usual",
@@ -125,6 +129,7 @@ fn path_within_a_cache_stays_there(bed: &Bed) {
         let mut spec = bed.shell("cat /c/f");
         let source = MountSource::Within {
             directory: cache.clone(),
+            inode: None,
             subpath: subpath.into(),
         };
         spec.mounts = vec![mount("/c", source)];
@@ -134,6 +139,27 @@ fn path_within_a_cache_stays_there(bed: &Bed) {
             (result, _) => panic!("{subpath}: {result:?}"),
         }
     }
+}
+
+fn directory_that_was_exchanged_is_refused(bed: &Bed) {
+    let (cache, canary) = (bed.dir("cache"), bed.dir("canary"));
+    let found = fs::metadata(&cache).unwrap();
+    let run = || {
+        let mut spec = bed.shell("echo x >/c/f");
+        let source = MountSource::Within {
+            directory: cache.clone(),
+            inode: Some((found.dev(), found.ino())),
+            subpath: "/".into(),
+        };
+        spec.mounts = vec![mount("/c", source)];
+        bed.try_run(&spec)
+    };
+    assert!(run().is_ok());
+    fs::rename(&cache, cache.with_extension("away")).unwrap();
+    symlink(&canary, &cache).unwrap();
+    let error = run().unwrap_err().to_string();
+    assert!(error.contains("exchanged"), "{error}");
+    assert_eq!(fs::read_dir(&canary).unwrap().count(), 0);
 }
 
 fn tmpfs_and_secret(bed: &Bed) {

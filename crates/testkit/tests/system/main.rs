@@ -4,6 +4,7 @@ mod add_git;
 mod add_git_ssh;
 mod add_url;
 mod bad_input;
+mod cache_dirs;
 mod context;
 mod context_elsewhere;
 mod context_schemes;

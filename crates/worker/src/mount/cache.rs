@@ -8,10 +8,19 @@ use rbuild_layer::{FileView, Filling, Top};
 use rbuild_sandbox::MountSource;
 use rbuild_solver::OpContext;
 use rbuild_source::{Selection, content_of, select_path};
+use rbuild_store::MountedCache;
 
 use super::StepMounts;
 use crate::file::EmptyView;
 use crate::{Error, LocalWorker, Output, Result};
+
+/// A cache mount as a step wants it.
+struct Wanted<'a> {
+    id: &'a str,
+    shape: Shape,
+    first: Option<First>,
+    sharing: rbuild_store::Sharing,
+}
 
 impl LocalWorker {
     pub(super) fn cache(
@@ -42,38 +51,58 @@ impl LocalWorker {
                 Some((view, selection))
             }
         };
-        let shape = (*mode, *uid, *gid);
-        let name = name_of(id, shape, first.as_ref(), cx)?;
-        let cache = self.store.cache_mount(&name)?;
-        self.store.note_use(&format!("mount {name}"));
-        let mounted = cache.mount(
-            match sharing {
+        let wanted = Wanted {
+            id,
+            shape: (*mode, *uid, *gid),
+            first,
+            sharing: match sharing {
                 Sharing::Shared => rbuild_store::Sharing::Shared,
                 Sharing::Private => rbuild_store::Sharing::Private,
                 Sharing::Locked => rbuild_store::Sharing::Locked,
             },
-            cx.cancel,
-            |dir| {
-                let filled = self.fill_cache(dir, shape, first.as_ref(), cx);
-                filled.map_err(io::Error::other)
-            },
-        );
+        };
+        let taken = self.taken(&wanted, cx);
         // A fill that was interrupted is no failure of the store.
         cx.cancel.check()?;
-        let mounted = mounted?;
-        let directory = mounted.path().to_owned();
+        let (mounted, inode) = taken?;
         // What a `from` gives is filled in from `source` on; without one, `source` is in the cache
         // itself. Steps can write there, so the path is followed inside the directory only.
-        let shown = match &first {
-            Some(_) => MountSource::Dir(directory),
-            None => MountSource::Within {
-                directory,
-                subpath: source.clone(),
-            },
+        let subpath = match &wanted.first {
+            Some(_) => "/",
+            None => source.as_str(),
+        };
+        let shown = MountSource::Within {
+            directory: mounted.path().to_owned(),
+            inode,
+            subpath: subpath.to_owned(),
         };
         all.add(mount, shown);
         all.caches.push(mounted);
         Ok(())
+    }
+
+    /// Waits for the directory behind a mount; for one of the host also its device and inode.
+    fn taken(
+        &self,
+        wanted: &Wanted<'_>,
+        cx: &OpContext<'_>,
+    ) -> Result<(MountedCache, Option<(u64, u64)>)> {
+        let fill = |dir: &Path| {
+            let filled = self.fill_cache(dir, wanted.shape, wanted.first.as_ref(), cx);
+            filled.map_err(io::Error::other)
+        };
+        if let Some(dir) = self.cache_dirs.get(wanted.id) {
+            let taken = self
+                .store
+                .mount_host_dir(dir, wanted.sharing, cx.cancel, fill)?;
+            if let Some(mounted) = taken {
+                return Ok((mounted, Some(dir.inode())));
+            }
+        }
+        let name = name_of(wanted.id, wanted.shape, wanted.first.as_ref(), cx)?;
+        let cache = self.store.cache_mount(&name)?;
+        self.store.note_use(&format!("mount {name}"));
+        Ok((cache.mount(wanted.sharing, cx.cancel, fill)?, None))
     }
 
     /// Makes a new directory what it is to be at first.

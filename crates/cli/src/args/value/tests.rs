@@ -131,3 +131,13 @@ fn docker_output_without_a_place_is_the_engine() {
     ));
     assert!(output("type=what").is_err());
 }
+
+#[test]
+fn cache_mounts_have_an_id_and_a_directory() {
+    let read = cache_mount("/root/.cache=dir=1").unwrap();
+    assert_eq!(read.id, "/root/.cache");
+    assert_eq!(read.dir, PathBuf::from("dir=1"));
+    for bad in ["", "id", "id=", "=dir"] {
+        assert!(cache_mount(bad).unwrap_err().contains("ID=DIR"), "{bad}");
+    }
+}
