@@ -37,13 +37,16 @@ use std::path::{Path, PathBuf};
 use rbuild::oci::{Address, Platform};
 use rbuild::{BuildError, Dest, Engine, EngineConfig, ErrorKind, ImageFile, Reach, Report};
 
-use crate::args::{Cli, Command, NetworkArgs, PlatformArg, duration, size};
+use crate::args::{BuildArgs, Cli, Command, NetworkArgs, PlatformArg, duration, size};
 use crate::exit::Exit;
 use crate::failure::failure;
 use crate::style::Look;
 
 /// The variable with how long a tag is believed.
 const TAG_AGE: &str = "RBUILD_TAG_AGE";
+
+/// The variable with a store to take from.
+const STORE_FROM: &str = "RBUILD_STORE_FROM";
 
 /// The variable with what the store may take.
 const CACHE_MAX: &str = "RBUILD_CACHE_MAX";
@@ -131,22 +134,42 @@ pub type CommandResult = Result<Exit, CommandError>;
 
 /// Opens the engine over the store that the user means.
 fn open(root: Option<&Path>) -> Result<Engine, CommandError> {
-    open_with(root, NetworkArgs::default(), None)
+    open_with(root, NetworkArgs::default(), StoreWishes::default())
 }
 
-/// As [`open`], with what the command line says of the network and of the size of the store.
+/// What the command line says of the store, besides where it is.
+#[derive(Debug, Default)]
+struct StoreWishes {
+    cache_max: Option<u64>,
+    store_from: Option<PathBuf>,
+}
+
+impl StoreWishes {
+    /// What the options of a build say.
+    fn of(args: &mut BuildArgs) -> Self {
+        Self {
+            cache_max: args.cache_max,
+            store_from: args.store_from.take(),
+        }
+    }
+}
+
+/// As [`open`], with what the command line says of the network and of the store.
 fn open_with(
     root: Option<&Path>,
     network: NetworkArgs,
-    cache_max: Option<u64>,
+    wishes: StoreWishes,
 ) -> Result<Engine, CommandError> {
     let mut config = EngineConfig::new(root_dir(root)?);
     of_environment(&mut config)?;
     if network.offline {
         config.reach = Reach::Offline;
     }
-    if cache_max.is_some() {
-        config.cache_max = cache_max;
+    if wishes.cache_max.is_some() {
+        config.cache_max = wishes.cache_max;
+    }
+    if wishes.store_from.is_some() {
+        config.store_from = wishes.store_from;
     }
     if let Some(age) = network.tag_age {
         config.tag_age = age;
@@ -158,6 +181,8 @@ fn open_with(
 fn of_environment(config: &mut EngineConfig) -> Result<(), CommandError> {
     config.credentials = credentials::places();
     config.helper_limit = credentials::helper_limit()?;
+    let store_from = std::env::var_os(STORE_FROM).filter(|dir| !dir.is_empty());
+    config.store_from = store_from.map(PathBuf::from);
     config.proxy = proxy::of_network();
     if let Some(age) = variable(TAG_AGE) {
         config.tag_age =

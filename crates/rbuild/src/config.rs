@@ -13,6 +13,8 @@ use crate::ContainerEngines;
 pub struct EngineConfig {
     /// The store's directory; made if it is missing.
     pub root: PathBuf,
+    /// A sealed store that what this one lacks is taken from, in place.
+    pub store_from: Option<PathBuf>,
     /// Where credentials for registries are; the first that knows one wins.
     pub credentials: Vec<CredentialPlace>,
     /// How long a credential helper may take to answer.
@@ -47,6 +49,7 @@ impl EngineConfig {
     pub fn new(root: impl Into<PathBuf>) -> EngineConfig {
         EngineConfig {
             root: root.into(),
+            store_from: None,
             credentials: Vec::new(),
             helper_limit: Duration::from_secs(30),
             helper: None,

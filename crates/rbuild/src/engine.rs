@@ -26,7 +26,7 @@ use crate::workers::Agents;
 use crate::{
     BuildError, BuildRequest, CheckReport, ContainerEngines, DiskUsage, EngineConfig, ErrorKind,
     ImageDetails, ImageSummary, Outcome, OutlineReport, PruneRequest, Pruned, Removed, Result,
-    StoredImage, TargetsReport, VerifySummary, call, check, collect, pipeline,
+    StoredImage, TargetsReport, VerifySummary, call, check, collect, lower, pipeline,
 };
 
 /// A store, and everything that can be done with it. Used from many threads, and beside other
@@ -76,8 +76,8 @@ impl Engine {
     ///
     /// Errors: the directory cannot be used, or belongs to a later version.
     pub fn open(config: EngineConfig) -> Result<Engine> {
-        let store = Arc::new(Store::open(&config.root)?);
         let nursery = LazyNursery::new(config.helper.clone());
+        let store = Arc::new(lower::open(&config, &nursery)?);
         let limits = config.limits;
         let cache_max = config.cache_max;
         let reach = config.reach;
@@ -139,6 +139,7 @@ impl Engine {
         if let Err(error) = self.store.flush_uses() {
             tracing::debug!(%error, "what was used is not written down");
         }
+        lower::warn_of_damage(&self.store, sink);
         // What was built is as good as any other from here on, if the limit demands it.
         drop(running);
         self.keep_cap((sink, cancel));
@@ -273,6 +274,22 @@ impl Engine {
             self.layers.recover_trees(&trees, cancel)
         })?;
         Ok(())
+    }
+
+    /// Finishes the store, so that others can take from it as it is ([`EngineConfig::store_from`]). All of
+    /// it is on the disk then; the engine is of no use afterwards.
+    ///
+    /// Errors: a build is running in it; nothing is changed then.
+    pub fn seal_store(&self, cancel: &CancelToken) -> Result<()> {
+        self.recover((&rbuild_progress::NullSink, cancel))?;
+        lower::seal(&self.store, &self.nursery, cancel)
+    }
+
+    /// Makes a finished store at `root` one to work in again.
+    ///
+    /// Errors: there is no store, or somebody on this machine takes from it.
+    pub fn unseal_store(root: &Path) -> Result<()> {
+        Ok(Store::unseal(root)?)
     }
 
     /// Deletes the store with all that is in it, files of other users included, which their owner cannot

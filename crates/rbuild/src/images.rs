@@ -302,7 +302,7 @@ impl Images<'_> {
 
     fn names(&self) -> Result<Names> {
         let mut names = Names::new();
-        for (name, id) in self.store.list(Table::Tags, "")? {
+        for (name, id) in self.store.list_all(Table::Tags, "")? {
             if let (Ok(name), Ok(id)) = (Reference::parse(&name), String::from_utf8(id)) {
                 names.entry(id).or_default().push(name);
             }
@@ -311,7 +311,7 @@ impl Images<'_> {
     }
 
     fn rows(&self) -> Result<Vec<(Digest, Row)>> {
-        let rows = self.store.list(Table::Images, "")?;
+        let rows = self.store.list_all(Table::Images, "")?;
         rows.iter()
             .filter_map(|(key, bytes)| Some((Digest::parse(key).ok()?, bytes)))
             .map(|(id, bytes)| Ok((id, Row::from_bytes(bytes)?)))

@@ -36,6 +36,7 @@ mod kept;
 mod lint;
 mod load;
 mod login;
+mod lower;
 mod nursery;
 mod opened;
 mod oracle;

@@ -237,6 +237,7 @@ impl BuildError {
     pub(crate) fn pruned_meanwhile(what: &str) -> BuildError {
         BuildError::build(format!("{what} was pruned by another process meanwhile"))
             .help("do it again")
+            .help("what was built with --store-from needs that store: name it in RBUILD_STORE_FROM")
     }
 
     pub(crate) fn no_platform(what: &str, wanted: &Platform, there: &[Platform]) -> BuildError {
@@ -246,6 +247,14 @@ impl BuildError {
             there.join(", ")
         ))
         .help("choose one of them with --platform")
+    }
+
+    pub(crate) fn of_lower(what: &str, root: &Path) -> BuildError {
+        BuildError::build(format!(
+            "{what} lies in the sealed store at {}",
+            root.display()
+        ))
+        .help("nothing changes there; without --store-from and RBUILD_STORE_FROM it is not seen")
     }
 
     pub(crate) fn part_of_index(what: &str) -> BuildError {
@@ -314,6 +323,9 @@ impl From<rbuild_store::Error> for BuildError {
     fn from(e: rbuild_store::Error) -> Self {
         match e {
             rbuild_store::Error::Cancelled(_) => BuildError::cancelled(),
+            other @ (rbuild_store::Error::Lower { .. } | rbuild_store::Error::Sealed { .. }) => {
+                BuildError::caused(ErrorKind::Usage, other)
+            }
             other => BuildError::caused(ErrorKind::Build, other),
         }
     }
@@ -323,6 +335,13 @@ impl From<rbuild_layer::Error> for BuildError {
     fn from(e: rbuild_layer::Error) -> Self {
         match e {
             rbuild_layer::Error::Cancelled => BuildError::cancelled(),
+            lost @ rbuild_layer::Error::UnknownLayer { .. } => BuildError::caused(
+                ErrorKind::Build,
+                lost,
+            )
+            .help(
+                "what was built with --store-from needs that store: name it in RBUILD_STORE_FROM",
+            ),
             other => BuildError::caused(ErrorKind::Build, other),
         }
     }

@@ -18,7 +18,7 @@ impl Store {
     ///
     /// To rely on it afterwards, lease it: a collector in another process may be at work.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.layout.blob(digest).exists() || self.rescue_blob(digest).unwrap_or(false)
+        self.has_own_blob(digest) || self.lower_blob(digest).is_some()
     }
 
     /// Opens content for reading.
@@ -28,11 +28,12 @@ impl Store {
         let path = self.layout.blob(digest);
         match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !self.rescue_blob(digest)? {
-                    return Err(Error::MissingBlob {
+                let path = match self.rescue_blob(digest)? {
+                    true => path,
+                    false => self.lower_blob(digest).ok_or_else(|| Error::MissingBlob {
                         digest: digest.clone(),
-                    });
-                }
+                    })?,
+                };
                 File::open(&path).map_err(Error::at("open", &path))
             }
             other => other.map_err(Error::at("open", &path)),
@@ -64,7 +65,20 @@ impl Store {
 
     /// Where the content lies, or would; call [`Store::has_blob`] first.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.layout.blob(digest)
+        let own = self.layout.blob(digest);
+        match &self.lower {
+            Some(lower) if !own.exists() => lower.blob(digest).unwrap_or(own),
+            _ => own,
+        }
+    }
+
+    fn has_own_blob(&self, digest: &Digest) -> bool {
+        self.layout.blob(digest).exists() || self.rescue_blob(digest).unwrap_or(false)
+    }
+
+    /// Where a blob lies in the store below.
+    fn lower_blob(&self, digest: &Digest) -> Option<PathBuf> {
+        self.lower.as_ref()?.blob(digest)
     }
 
     /// Length of the content in bytes.
@@ -78,7 +92,7 @@ impl Store {
         Ok(meta.len())
     }
 
-    /// Lists the digests of all content, sorted.
+    /// Lists the digests of all content of its own, sorted.
     ///
     /// Names that are no digests are left out; [`Store::verify`] reports them.
     pub fn blobs(&self) -> Result<Vec<Digest>> {

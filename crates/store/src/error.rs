@@ -52,6 +52,24 @@ pub enum Error {
         /// The directory given as root.
         path: PathBuf,
     },
+    /// The store is finished, for others to take from.
+    #[error(
+        "the store at {path:?} is sealed, so that builds can take from it with --store-from; \
+         `rbuild store unseal {path}` makes it one to work in again",
+        path = .path.display()
+    )]
+    Sealed {
+        /// Root of the store.
+        path: PathBuf,
+    },
+    /// A store that was to be taken from cannot be.
+    #[error("cannot take from the store at {path:?} (--store-from): {reason}")]
+    Lower {
+        /// The directory given.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// Another process is at work in the store.
     #[error("the store at {path:?} is in use; wait for the builds in it to end")]
     InUse {

@@ -146,8 +146,8 @@ impl Store {
     fn place_blob(&self, staged: StagedFile, digest: &Digest) -> Result<()> {
         let object = Object::Blob(digest.clone());
         let target = self.layout.blob(digest);
-        self.commit_leased(object, || {
-            if target.exists() {
+        self.commit_leased(object.clone(), || {
+            if target.exists() || self.lower().is_some_and(|lower| lower.has(&object)) {
                 Ok(())
             } else {
                 staged.rename_to(&target)

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! format              "rbuild-store 1"
+//! sealed              how ids are mapped; it is there if others take from the store as it is
 //! boot                id of the boot that used the store last, and since when
 //! blobs/sha256/<hex>  content named by digest, read-only
 //! trees/<id>/         directories named by layer ids and the like
@@ -54,16 +55,34 @@ impl Layout {
     ///
     /// Errors: [`Error::NewerFormat`], [`Error::NotAStore`] when the directory holds other things.
     pub(crate) fn open(root: &Path) -> Result<Self> {
-        let root = std::path::absolute(root).map_err(Error::at("resolve", root))?;
-        let layout = Self { root };
+        let layout = Self::at(root)?;
         match layout.format()? {
-            Some(FORMAT) => Ok(layout),
+            Some(FORMAT) => {
+                layout.refuse_sealed()?;
+                Ok(layout)
+            }
             Some(found) => Err(Error::NewerFormat {
                 path: layout.root,
                 found,
                 known: FORMAT,
             }),
             None => layout.create(),
+        }
+    }
+
+    /// The paths below `root`, whatever is there.
+    pub(crate) fn at(root: &Path) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(Error::at("resolve", root))?;
+        Ok(Self { root })
+    }
+
+    /// Fails if the store is sealed: nothing may change in it.
+    pub(crate) fn refuse_sealed(&self) -> Result<()> {
+        match self.sealed().exists() {
+            true => Err(Error::Sealed {
+                path: self.root.clone(),
+            }),
+            false => Ok(()),
         }
     }
 
@@ -93,7 +112,7 @@ impl Layout {
     }
 
     /// Reads the format; `None` when there is no format file yet.
-    fn format(&self) -> Result<Option<u32>> {
+    pub(crate) fn format(&self) -> Result<Option<u32>> {
         let path = self.format_path();
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -134,6 +153,10 @@ impl Layout {
 
     fn format_path(&self) -> PathBuf {
         self.root.join("format")
+    }
+
+    pub(crate) fn sealed(&self) -> PathBuf {
+        self.root.join("sealed")
     }
 
     pub(crate) fn boot(&self) -> PathBuf {

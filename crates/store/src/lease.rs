@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::layout::Layout;
 use crate::lock::{self, Mode};
+use crate::sealed::Sealed;
 use crate::session::{LiveFile, random_hex};
 use crate::store::Store;
 use crate::{Error, Object, Result};
@@ -21,17 +22,21 @@ use crate::{Error, Object, Result};
 #[must_use = "dropping the lease lets the objects be collected"]
 pub struct Lease {
     layout: Layout,
+    /// What lies there needs no lease: nothing is collected in it.
+    lower: Option<Arc<Sealed>>,
     live: LiveFile,
     names: Mutex<BTreeSet<Object>>,
 }
 
 impl Lease {
     /// Begins a lease on nothing.
-    pub(crate) fn begin(layout: &Layout) -> Result<Self> {
+    pub(crate) fn begin(layout: &Layout, lower: Option<Arc<Sealed>>) -> Result<Self> {
         let _collector_waits = lock::brief(&gc_lock(layout), Mode::Shared)?;
+        layout.refuse_sealed()?;
         let live = LiveFile::create(layout.leases().join(random_hex::<12>()?))?;
         Ok(Self {
             layout: layout.clone(),
+            lower,
             live,
             names: Mutex::default(),
         })
@@ -42,6 +47,9 @@ impl Lease {
     /// If it does, it stays at least until the lease is dropped.
     pub fn add(&self, object: &Object) -> Result<bool> {
         let _collector_waits = lock::brief(&gc_lock(&self.layout), Mode::Shared)?;
+        if self.is_below(object) {
+            return Ok(true);
+        }
         self.write_down(object)?;
         Ok(path_of(&self.layout, object).exists())
     }
@@ -49,9 +57,14 @@ impl Lease {
     /// Adds objects; what the store has of them stays at least until the lease is dropped.
     pub fn add_all(&self, objects: &[Object]) -> Result<()> {
         let _collector_waits = lock::brief(&gc_lock(&self.layout), Mode::Shared)?;
-        objects
-            .iter()
-            .try_for_each(|object| self.write_down(object))
+        let mut own = objects.iter().filter(|object| !self.is_below(object));
+        own.try_for_each(|object| self.write_down(object))
+    }
+
+    /// Whether only the store below has the object.
+    fn is_below(&self, object: &Object) -> bool {
+        let lower = self.lower.as_ref();
+        lower.is_some_and(|lower| !path_of(&self.layout, object).exists() && lower.has(object))
     }
 
     /// Writes the name down; the caller holds the collector's lock.
@@ -86,6 +99,18 @@ pub(crate) fn leased(layout: &Layout) -> Result<BTreeSet<Object>> {
     Ok(all)
 }
 
+/// Whether a living process holds a lease, be it on nothing yet. The caller holds the collector's lock alone.
+pub(crate) fn has_living(layout: &Layout) -> Result<bool> {
+    let dir = layout.leases();
+    for entry in fs::read_dir(&dir).map_err(Error::at("list", &dir))? {
+        let path = entry.map_err(Error::at("list", &dir))?.path();
+        if LiveFile::take_over(&path)?.is_none() && path.exists() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 pub(crate) fn gc_lock(layout: &Layout) -> PathBuf {
     layout.locks().join("gc")
 }
@@ -100,7 +125,7 @@ fn path_of(layout: &Layout, object: &Object) -> PathBuf {
 impl Store {
     /// Begins a lease on `objects`; tells also which of them the store lacks.
     pub fn lease(&self, objects: &[Object]) -> Result<(Lease, Vec<Object>)> {
-        let lease = Lease::begin(&self.layout)?;
+        let lease = Lease::begin(&self.layout, self.lower.clone())?;
         let mut missing = Vec::new();
         for object in objects {
             let there = lease.add(object)? || self.rescue(object)?;
@@ -139,8 +164,11 @@ impl Store {
 
     /// Leases an object that is there already; tells whether it still is.
     pub(crate) fn lease_committed(&self, object: Object) -> Result<bool> {
-        let mut there = false;
         let path = path_of(&self.layout, &object);
+        if !path.exists() && self.lower().is_some_and(|lower| lower.has(&object)) {
+            return Ok(true);
+        }
+        let mut there = false;
         self.commit_leased(object, || {
             there = path.exists();
             Ok(())
@@ -167,7 +195,10 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner);
         match &*lease {
             Some(lease) => Ok(lease.clone()),
-            None => Ok(lease.insert(Arc::new(Lease::begin(&self.layout)?)).clone()),
+            None => {
+                let new = Lease::begin(&self.layout, self.lower.clone())?;
+                Ok(lease.insert(Arc::new(new)).clone())
+            }
         }
     }
 

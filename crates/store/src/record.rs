@@ -5,6 +5,7 @@
 //! Nothing but SQLite opens the files, and a connection must not live across a fork: children of the
 //! build are made by exec, which closes it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +29,7 @@ const BUSY: Duration = Duration::from_secs(30);
 const LOG_PAGES: u32 = 128;
 
 /// Version of the schema, kept in the file.
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Says which table; the discriminants are on disk and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,7 +143,7 @@ impl Records {
     }
 }
 
-fn schema_of(connection: &Connection) -> rusqlite::Result<u32> {
+pub(crate) fn schema_of(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
@@ -181,11 +182,29 @@ const DELETE: &str = "DELETE FROM record WHERE tab=?1 AND key=?2";
 const RANGE: &str =
     "SELECT key, value FROM record WHERE tab=?1 AND key>=?2 AND key<?3 ORDER BY key";
 
-fn select(connection: &Connection, table: Table, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+pub(crate) fn select(
+    connection: &Connection,
+    table: Table,
+    key: &str,
+) -> rusqlite::Result<Option<Vec<u8>>> {
     let mut statement = connection.prepare_cached(SELECT)?;
     statement
         .query_row(params![table as u8, key], |row| row.get(0))
         .optional()
+}
+
+/// Rows of a table whose keys begin with `prefix`, sorted.
+pub(crate) fn list_rows(
+    connection: &Connection,
+    table: Table,
+    prefix: &str,
+) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
+    let end = format!("{prefix}\u{10ffff}");
+    let mut statement = connection.prepare_cached(RANGE)?;
+    let rows = statement.query_map(params![table as u8, prefix, end], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    rows.collect()
 }
 
 /// Tells whether a change would change anything.
@@ -261,13 +280,20 @@ fn commit(connection: &mut Connection, changes: &[Change<'_>]) -> rusqlite::Resu
 }
 
 impl Store {
-    /// Reads the value of a key.
+    /// Reads the value of a key; what this store lacks comes from the one below.
     pub fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>> {
+        let own = self.get_own(table, key)?;
+        let lower = || self.lower()?.get(table, key);
+        Ok(own.or_else(lower))
+    }
+
+    /// As [`Store::get`], of this store alone.
+    pub fn get_own(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>> {
         self.records
             .with("read", |connection| select(connection, table, key))
     }
 
-    /// Reads the values of several keys, in their order, all of one moment.
+    /// Reads the values of several keys, in their order, all of one moment; of this store alone.
     pub fn get_many(&self, table: Table, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>> {
         self.records.with("read", |connection| {
             let snapshot = connection.transaction()?;
@@ -277,18 +303,24 @@ impl Store {
         })
     }
 
-    /// Lists the keys that begin with `prefix` and their values, sorted by the bytes of the key.
+    /// Lists the keys that begin with `prefix` and their values, sorted by the bytes of the key; of this
+    /// store alone.
     ///
     /// Keys with U+10FFFF right after the prefix are not found.
     pub fn list(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
-        self.records.with("list", |connection| {
-            let end = format!("{prefix}\u{10ffff}");
-            let mut statement = connection.prepare_cached(RANGE)?;
-            let rows = statement.query_map(params![table as u8, prefix, end], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-            rows.collect()
-        })
+        self.records
+            .with("list", |connection| list_rows(connection, table, prefix))
+    }
+
+    /// As [`Store::list`], with what only the store below has.
+    pub fn list_all(&self, table: Table, prefix: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let own = self.list(table, prefix)?;
+        let Some(lower) = self.lower() else {
+            return Ok(own);
+        };
+        let mut all: BTreeMap<String, Vec<u8>> = lower.list(table, prefix).into_iter().collect();
+        all.extend(own);
+        Ok(all.into_iter().collect())
     }
 
     /// Sets the value of a key.
@@ -324,6 +356,21 @@ impl Store {
     /// Removes a key, if it is there.
     pub fn delete(&self, table: Table, key: &str) -> Result<()> {
         self.transact(&[Change::Delete(table, key)])
+    }
+
+    /// Makes many changes, all of them, in one transaction.
+    pub(crate) fn change_in_order(&self, changes: &[Change<'_>]) -> Result<()> {
+        self.records
+            .with("write", |connection| commit(connection, changes))
+    }
+
+    /// Folds the log into the database; tells whether nobody stood in the way.
+    pub(crate) fn fold_log(&self) -> Result<bool> {
+        self.records.with("fold the log into", |connection| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                Ok(row.get::<_, i64>(0)? == 0)
+            })
+        })
     }
 
     /// Makes several changes in order, in one transaction, on disk at once if a tag is among them.

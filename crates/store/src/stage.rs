@@ -34,6 +34,7 @@ impl Session {
         let name = session_name()?;
         let dir = stage.join(&name);
         let _sweepers_wait = lock::brief(&sweep_lock(layout), Mode::Exclusive)?;
+        layout.refuse_sealed()?;
         let live = LiveFile::create(stage.join(format!("{name}.{SESSION}")))?;
         make_dir(&dir)?;
         Ok(Self {

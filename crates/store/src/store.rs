@@ -11,6 +11,7 @@ use crate::layout::Layout;
 use crate::lease::Lease;
 use crate::lock::WorkLock;
 use crate::record::Records;
+use crate::sealed::Sealed;
 use crate::stage::{self, Session, StagedDir, StagedFile};
 use crate::tree::Deleter;
 use crate::uses::Notes;
@@ -28,6 +29,8 @@ pub struct Store {
     pub(crate) has_suspects: AtomicBool,
     /// Begun with the first staged file: a build that is fully cached stages nothing.
     pub(crate) session: Mutex<Option<Arc<Session>>>,
+    /// What is taken from where this store lacks something.
+    pub(crate) lower: Option<Arc<Sealed>>,
     /// What was used since the last flush.
     pub(crate) notes: Notes,
 }
@@ -49,10 +52,25 @@ impl Store {
             committed: Mutex::default(),
             has_suspects: AtomicBool::new(has_suspects),
             session: Mutex::default(),
+            lower: None,
             notes: Notes::default(),
             layout,
             deleter,
         })
+    }
+
+    /// Takes what the store lacks from another one, in place; nothing is written there or copied.
+    ///
+    /// Objects, layers, records, images and names are found in it; cache mounts, and what is known of
+    /// local files, are not. It is not counted, collected or checked with this one.
+    pub fn over(mut self, lower: Sealed) -> Self {
+        self.lower = Some(Arc::new(lower));
+        self
+    }
+
+    /// The store that is taken from, if there is one.
+    pub fn lower(&self) -> Option<&Sealed> {
+        self.lower.as_deref()
     }
 
     /// The root directory, absolute.

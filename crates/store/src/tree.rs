@@ -88,17 +88,23 @@ impl Store {
     ///
     /// An `id` that is none ends up at a path where no tree can be.
     pub fn tree_path(&self, id: &str) -> PathBuf {
-        self.layout.tree(if is_tree_id(id) { id } else { "NONE" })
+        let own = self.layout.tree(if is_tree_id(id) { id } else { "NONE" });
+        match &self.lower {
+            Some(lower) if !own.exists() => lower.tree(id).unwrap_or(own),
+            _ => own,
+        }
     }
 
     /// Tells whether there is such a tree.
     ///
     /// To rely on it afterwards, lease it: a collector in another process may be at work.
     pub fn has_tree(&self, id: &str) -> bool {
-        is_tree_id(id) && self.layout.tree(id).exists()
+        is_tree_id(id)
+            && (self.layout.tree(id).exists()
+                || self.lower().is_some_and(|lower| lower.tree(id).is_some()))
     }
 
-    /// Lists the ids of all trees, sorted.
+    /// Lists the ids of all trees of its own, sorted.
     pub fn trees(&self) -> Result<Vec<String>> {
         let dir = self.layout.trees();
         let mut all = Vec::new();

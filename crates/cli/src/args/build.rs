@@ -85,6 +85,10 @@ pub struct BuildArgs {
         help_heading = "Cache"
     )]
     pub cache_mounts: Vec<CacheMountArg>,
+    /// Sealed store to take from what the own one lacks; see `rbuild store seal`
+    /// [default: $RBUILD_STORE_FROM, which counts for all commands]
+    #[arg(long, value_name = "DIR", help_heading = "Cache")]
+    pub store_from: Option<PathBuf>,
 
     /// Make every step again
     #[arg(

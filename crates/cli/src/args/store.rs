@@ -13,6 +13,18 @@ pub enum StoreCommand {
     Verify,
     /// Print where the store is
     Path,
+    /// Finish the store, so that builds can take from it with --store-from
+    Seal {
+        /// The store [default: the one that --root names]
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Make a sealed store one to work in again
+    Unseal {
+        /// The store [default: the one that --root names]
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Delete the store with all images and caches in it
     Delete {
         /// Do not ask: there is no way back

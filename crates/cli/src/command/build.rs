@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::images::short;
 use super::shown::{mode, shown};
-use super::{CommandError, CommandResult, call, load_into, open_with, print, request};
+use super::{CommandError, CommandResult, StoreWishes, call, load_into, open_with, print, request};
 use crate::args::{BuildArgs, CallMethod, ProgressArg, ResultArgs};
 use crate::exit::Exit;
 use crate::render::{Mode, Work, failed_steps, warnings};
@@ -27,10 +27,11 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
     let report = Report::take(&mut args.results);
     let notes = notes(&args);
     let asked = args.call.call();
-    let (network, cache_max) = (args.network, args.cache_max);
+    let network = args.network;
+    let wishes = StoreWishes::of(&mut args);
     let request = request::request(args, &cancel)?;
     if asked.method != CallMethod::Build {
-        return call::run(asked, &request, (root, network), &cancel);
+        return call::run(asked, &request, (root, network, wishes), &cancel);
     }
     if network.offline && request.outputs.iter().any(is_pushed) {
         let message = "a push asks a registry, and --offline none: build without the push, and \
@@ -38,7 +39,7 @@ pub fn run(mut args: BuildArgs, root: Option<&Path>) -> CommandResult {
         return Err(CommandError::Usage(message.to_owned()));
     }
     report.check()?;
-    let engine = open_with(root, network, cache_max)?;
+    let engine = open_with(root, network, wishes)?;
     if matches!(mode, Mode::Tty | Mode::Plain) {
         io::stderr().write_all(notes.as_bytes()).ok();
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use rbuild::progress::{CancelToken, NullSink};
 use rbuild::{BuildRequest, CheckReport};
 
-use super::{CommandError, CommandResult, open_with, print};
+use super::{CommandError, CommandResult, StoreWishes, open_with, print};
 use crate::answer;
 use crate::args::{Call, CallFormat, CallMethod, CallStatus, NetworkArgs};
 use crate::exit::Exit;
@@ -17,7 +17,7 @@ use crate::style::Look;
 pub fn run(
     call: Call,
     request: &BuildRequest,
-    (root, network): (Option<&Path>, NetworkArgs),
+    (root, network, wishes): (Option<&Path>, NetworkArgs, StoreWishes),
     cancel: &CancelToken,
 ) -> CommandResult {
     let is_json = call.format == CallFormat::Json;
@@ -27,7 +27,7 @@ pub fn run(
             false => print(&answer::describe()),
         };
     }
-    let engine = open_with(root, network, None)?;
+    let engine = open_with(root, network, wishes)?;
     match call.method {
         CallMethod::Outline => {
             let report = engine.outline(request, &NullSink, cancel)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rbuild::progress::NullSink;
 
-use super::{CommandError, CommandResult, open_with, print, request};
+use super::{CommandError, CommandResult, StoreWishes, open_with, print, request};
 use crate::args::{DebugCommand, GraphArgs, ParseArgs};
 use crate::exit::Exit;
 use crate::signal;
@@ -29,11 +29,12 @@ fn parse(args: &ParseArgs) -> CommandResult {
     Ok(Exit::Success)
 }
 
-fn graph(args: GraphArgs, root: Option<&Path>) -> CommandResult {
+fn graph(mut args: GraphArgs, root: Option<&Path>) -> CommandResult {
     let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
     let network = args.build.network;
+    let wishes = StoreWishes::of(&mut args.build);
     let request = request::request(args.build, &cancel)?;
-    match open_with(root, network, None)?.graph_dot(&request, &NullSink, &cancel) {
+    match open_with(root, network, wishes)?.graph_dot(&request, &NullSink, &cancel) {
         Ok(dot) => print(&dot),
         Err(error) => Ok(CommandError::Engine(error).show(super::build::FAILED)),
     }

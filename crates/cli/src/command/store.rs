@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{CommandResult, open, print};
+use rbuild::{Engine, EngineConfig};
+
+use super::{CommandError, CommandResult, open, print};
 use crate::args::StoreCommand;
 use crate::exit::Exit;
 use crate::render::{bytes, clean};
@@ -13,9 +15,27 @@ pub fn run(command: &StoreCommand, root: Option<&Path>) -> CommandResult {
     match command {
         StoreCommand::Path => print(&format!("{}\n", super::root_dir(root)?.display())),
         StoreCommand::Verify => verify(root),
+        StoreCommand::Seal { dir } => seal(dir.as_deref().or(root)),
+        StoreCommand::Unseal { dir } => {
+            Engine::unseal_store(&super::root_dir(dir.as_deref().or(root))?)?;
+            Ok(Exit::Success)
+        }
         // Without --yes the arguments are refused.
         StoreCommand::Delete { .. } => delete(root),
     }
+}
+
+/// Finishes the store, which must be there.
+fn seal(root: Option<&Path>) -> CommandResult {
+    let root = super::root_dir(root)?;
+    if !root.join("format").exists() {
+        let message = format!("there is no store at {}", root.display());
+        return Err(CommandError::Usage(message));
+    }
+    let cancel = signal::listen(|| {}).map_err(anyhow::Error::from)?;
+    // Of its own: what it would take from elsewhere is not in it.
+    Engine::open(EngineConfig::new(root))?.seal_store(&cancel)?;
+    Ok(Exit::Success)
 }
 
 /// Deletes the store, if there is one.

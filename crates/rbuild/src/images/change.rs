@@ -114,12 +114,28 @@ impl Images<'_> {
             return Err(BuildError::part_of_index(what));
         }
         let keys: Vec<String> = untagged.iter().map(canonical).collect();
+        self.check_own(what, &keys, &deleted)?;
         let ids: Vec<String> = deleted.iter().map(ToString::to_string).collect();
         let tags = keys.iter().map(|key| Change::Delete(Table::Tags, key));
         let images = ids.iter().map(|id| Change::Delete(Table::Images, id));
         let changes: Vec<Change<'_>> = tags.chain(images).collect();
         self.store.transact(&changes)?;
         Ok(Removed { untagged, deleted })
+    }
+
+    /// Refuses to remove what only the store below has: it would still be there.
+    fn check_own(&self, what: &str, names: &[String], images: &[Digest]) -> Result<()> {
+        let Some(lower) = self.store.lower() else {
+            return Ok(());
+        };
+        let is_own = |table, key: &str| Ok(self.store.get_own(table, key)?.is_some());
+        let names = names.iter().map(|name| is_own(Table::Tags, name));
+        let images = images.iter().map(|id| is_own(Table::Images, id.as_str()));
+        let own: Result<Vec<bool>> = names.chain(images).collect();
+        match own?.contains(&true) {
+            true => Ok(()),
+            false => Err(BuildError::of_lower(what, lower.root())),
+        }
     }
 
     /// What goes with an image that has no name left: itself, and its parts that nothing else has.

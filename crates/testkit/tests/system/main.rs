@@ -40,6 +40,7 @@ mod remote_cache;
 mod reproducible;
 mod rootless;
 mod steps;
+mod store_from;
 mod stress;
 mod terminal;
 mod together;
