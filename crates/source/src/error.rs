@@ -105,6 +105,34 @@ pub enum Error {
         /// How it broke.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Only what is pinned may be used, and this is not.
+    #[error("{what} is not locked")]
+    Unpinned {
+        /// What it is, without credentials.
+        what: String,
+    },
+    /// A file is not what its pin says.
+    #[error("{url} is not what was locked: its bytes have the digest {found}, locked is {locked}")]
+    OtherBytes {
+        /// The address, without credentials.
+        url: String,
+        /// The digest of what came.
+        found: rbuild_oci::Digest,
+        /// The pin.
+        locked: rbuild_oci::Digest,
+    },
+    /// What a name was pinned to has another image for a platform than the pin says.
+    #[error("{reference} has {found} for {platform}, locked is {locked}")]
+    OtherManifest {
+        /// The image, with the digest of its index.
+        reference: String,
+        /// The platform.
+        platform: String,
+        /// The manifest that it has.
+        found: rbuild_oci::Digest,
+        /// The pin.
+        locked: rbuild_oci::Digest,
+    },
     /// A download cannot be written.
     #[error("keep what comes from {url}")]
     Keep {

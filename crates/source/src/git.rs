@@ -27,6 +27,7 @@ use self::command::Git;
 use self::network::Network;
 use self::refs::Resolved;
 use crate::http::{RemoteContext, RemoteLimits};
+use crate::pins::{CommitPin, Pins};
 use crate::{Error, Result};
 
 /// How `git` is started.
@@ -59,6 +60,7 @@ pub struct GitSource {
     proxy: ProxyConfig,
     reach: Reach,
     limits: RemoteLimits,
+    pins: Arc<Pins>,
 }
 
 /// A tree that was found.
@@ -92,13 +94,35 @@ impl GitSource {
             proxy,
             reach,
             limits,
+            pins: Arc::default(),
         }
+    }
+
+    /// The same for whom references stand for what `pins` say.
+    pub fn pinned(&self, pins: Arc<Pins>) -> GitSource {
+        GitSource {
+            pins,
+            ..self.clone()
+        }
+    }
+
+    /// What the reference of `op` stands for. No file is fetched.
+    ///
+    /// Errors: as [`Self::supply`].
+    pub fn pin(&self, op: &GitOp, cx: &RemoteContext<'_>) -> Result<CommitPin> {
+        let resolved = self.resolve(op, cx)?;
+        Ok(CommitPin {
+            commit: resolved.commit,
+            tag: resolved.tag,
+            full_ref: resolved.full_ref,
+        })
     }
 
     /// Finds the files of `op` here or fetches them.
     ///
     /// Errors: [`Error::Git`] with what git says, [`Error::GitRef`], [`Error::GitNoRef`],
-    /// [`Error::GitChecksum`], [`Error::GitSubdir`], [`Error::TooLarge`], [`Error::Cancelled`].
+    /// [`Error::GitChecksum`], [`Error::GitSubdir`], [`Error::TooLarge`], [`Error::Unpinned`],
+    /// [`Error::Cancelled`].
     pub fn supply(&self, op: &GitOp, cx: &RemoteContext<'_>) -> Result<GitTree> {
         let resolved = match &op.commit {
             Some(commit) => Resolved::of_commit(commit),
@@ -148,6 +172,11 @@ impl GitSource {
             refs::check_sum(op.checksum.as_deref(), &resolved)?;
             return Ok(resolved);
         }
+        if let Some(pin) = self.pins.commit(op)? {
+            let resolved = Resolved::from(pin);
+            refs::check_sum(op.checksum.as_deref(), &resolved)?;
+            return Ok(resolved);
+        }
         let name = memory::name(op);
         if self.reach == Reach::Offline {
             let resolved = memory::recall(&self.store, &name)?.ok_or_else(|| offline(op))?;
@@ -185,6 +214,11 @@ impl GitSource {
         let new = tree::read(&root, &what, (&self.store, cx.cancel))?;
         Ok((self.layers.commit_files(new, cx.cancel)?, made))
     }
+}
+
+/// Whether an op says itself which commit it means.
+pub fn names_commit(op: &GitOp) -> bool {
+    op.commit.is_some() || refs::is_commit(&op.reference)
 }
 
 /// Reads a row about a tree.

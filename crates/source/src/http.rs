@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::file::{RemoteFile, WebFile};
 use crate::keyring::Keyring;
+use crate::pins::{FilePin, Pins, file_name};
 use crate::{Error, Result};
 
 /// Downloads of one file at most, counting those that broke off.
@@ -75,6 +76,7 @@ pub struct HttpSource {
     client: Arc<LazyClient>,
     reach: Reach,
     limits: RemoteLimits,
+    pins: Arc<Pins>,
 }
 
 /// What the store remembers of an address.
@@ -126,30 +128,83 @@ impl HttpSource {
             client,
             reach,
             limits,
+            pins: Arc::default(),
+        }
+    }
+
+    /// The same for whom addresses stand for what `pins` say.
+    pub fn pinned(&self, pins: Arc<Pins>) -> HttpSource {
+        HttpSource {
+            pins,
+            ..self.clone()
         }
     }
 
     /// Says what file `op` means and what it counts for in keys.
     ///
-    /// A pinned file counts by its checksum and is fetched only when it is read. Any other is asked
-    /// for now, and downloaded unless what is here is still current.
+    /// A file with a checksum counts by that and is fetched only when it is read. So is one with a pin, which
+    /// counts as if its server had been asked when it was pinned. Any other is asked for now, and downloaded
+    /// unless what is here is still current.
     ///
     /// Errors: [`Error::Web`], [`Error::WebStatus`], [`Error::Checksum`], [`Error::TooLarge`],
-    /// [`Error::Store`], [`Error::Cancelled`].
+    /// [`Error::Unpinned`], [`Error::OtherBytes`], [`Error::Store`], [`Error::Cancelled`].
     pub fn supply(&self, op: &HttpOp, cx: &RemoteContext<'_>) -> Result<(WebFile, Digest)> {
+        if let Some(pin) = self.pins.file(op)? {
+            let key = asked_key(&pin.blob, op, pin.modified);
+            return Ok((WebFile::pinned(op, pin, self.clone()), key));
+        }
         let file = WebFile::new(op.clone(), self.clone());
         if let Some(checksum) = &op.checksum {
             let text = format!("pinned file {checksum} {:?}", op.name);
             return Ok((file, Digest::sha256_of(text.as_bytes())));
         }
         let ready = file.ready(cx)?;
-        let text = format!(
-            "file {} {:?} {:?}",
-            ready.blob(),
-            op.name,
-            ready.modified_secs()
-        );
-        Ok((file, Digest::sha256_of(text.as_bytes())))
+        let key = asked_key(ready.blob(), op, ready.modified_secs());
+        Ok((file, key))
+    }
+
+    /// Finds the file of a pin here or fetches it.
+    fn find_pinned(&self, op: &HttpOp, pin: &FilePin, cx: &RemoteContext<'_>) -> Result<Found> {
+        let url = op.url.as_deref().unwrap_or_default();
+        let kept = match self.kept_here(&pin.blob, url, cx)? {
+            Some(kept) => kept,
+            None => {
+                self.find(op, cx)
+                    .map_err(|e| match e {
+                        Error::Checksum { found, expected } => Error::OtherBytes {
+                            url: file_name(url),
+                            found,
+                            locked: expected,
+                        },
+                        other => other,
+                    })?
+                    .kept
+            }
+        };
+        Ok(Found {
+            kept,
+            modified: pin.modified,
+        })
+    }
+
+    /// A file that is here, whichever address it came from. A row of its own keeps it: that of its address
+    /// goes on to what comes next.
+    fn kept_here(&self, blob: &Digest, url: &str, cx: &RemoteContext<'_>) -> Result<Option<Kept>> {
+        let row = memo_key(&format!("{url} {blob}"), None);
+        if let Some(memo) = self.remembered(&row, cx)?
+            && memo.kept.blob == *blob
+        {
+            self.store.note_use(&memo.kept.use_name());
+            return Ok(Some(memo.kept));
+        }
+        if !cx.lease.add(&Object::Blob(blob.clone()))? {
+            return Ok(None);
+        }
+        let kept = self.read_through(blob.clone(), cx)?;
+        if let Ok(bytes) = serde_json::to_vec(&Memo::without_validators(kept.clone())) {
+            self.store.put(Table::Remotes, &row, &bytes)?;
+        }
+        Ok(Some(kept))
     }
 
     /// Finds the file of `op` here or fetches it.
@@ -205,13 +260,28 @@ impl HttpSource {
         if !cx.lease.add(&Object::Blob(blob.clone()))? {
             return Err(gone());
         }
+        let kept = match self.read_through(blob, cx) {
+            Err(Error::Keep { .. }) => return Err(gone()),
+            other => other?,
+        };
+        Ok(Found {
+            kept,
+            modified: None,
+        })
+    }
+
+    /// What a blob of the store counts for.
+    fn read_through(&self, blob: Digest, cx: &RemoteContext<'_>) -> Result<Kept> {
         let mut file = self.store.open_blob(&blob)?;
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; 1 << 18];
         let mut size = 0;
         loop {
             cx.cancel.check()?;
-            let n = file.read(&mut buffer).map_err(|_| gone())?;
+            let n = file.read(&mut buffer).map_err(|source| Error::Keep {
+                url: blob.to_string(),
+                source,
+            })?;
             let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else {
                 break;
             };
@@ -219,13 +289,10 @@ impl HttpSource {
             size += bytes.len() as u64;
         }
         let content = hasher.finalize().into();
-        Ok(Found {
-            kept: Kept {
-                blob,
-                size,
-                content,
-            },
-            modified: None,
+        Ok(Kept {
+            blob,
+            size,
+            content,
         })
     }
 
@@ -356,6 +423,16 @@ impl Memo {
         }
     }
 
+    /// What is known of a file without its server.
+    fn without_validators(kept: Kept) -> Memo {
+        Memo {
+            tag: None,
+            modified: None,
+            modified_is_strong: false,
+            kept,
+        }
+    }
+
     /// The time to ask with: only where there is no tag, which says more.
     fn known_time(&self) -> Option<String> {
         let usable = self.tag.is_none() && self.modified_is_strong;
@@ -368,6 +445,12 @@ impl Memo {
             modified: self.modified.as_deref().and_then(date::seconds),
         }
     }
+}
+
+/// What a file without a checksum counts for in keys.
+fn asked_key(blob: &Digest, op: &HttpOp, modified: Option<i64>) -> Digest {
+    let text = format!("file {blob} {:?} {modified:?}", op.name);
+    Digest::sha256_of(text.as_bytes())
 }
 
 /// Whether an answer says that what is here is still current: in so many words, or by its tag.

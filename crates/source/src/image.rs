@@ -14,6 +14,7 @@ use rbuild_registry::{LazyClient, Reach};
 use rbuild_store::{Store, Table};
 use serde::{Deserialize, Serialize};
 
+use crate::pins::ImagePin;
 use crate::{Error, Result};
 
 /// Largest manifest and config that are read back.
@@ -119,6 +120,79 @@ impl RegistryImages {
                 self.registered(layers, reference, (&memo, cancel))
             }
             other => other,
+        }
+    }
+
+    /// Finds the image of a pin, and registers its layers; the registry is asked, by digest, only for what is
+    /// not here.
+    ///
+    /// Errors: [`Error::OtherManifest`]; else as [`Self::find`].
+    pub fn find_pinned(
+        &self,
+        layers: &LayerStore,
+        reference: &Reference,
+        (platform, pin): (&Platform, &ImagePin),
+        cancel: &CancelToken,
+    ) -> Result<FoundImage> {
+        if let Some(found) = self.pinned_here(layers, reference, (platform, pin), cancel)? {
+            return Ok(found);
+        }
+        let pinned = reference.with_digest(pin.root.clone());
+        let key = format!("{pinned} {platform}");
+        let memo = self.ask(&key, &pinned, (platform, cancel))?;
+        if memo.manifest != pin.manifest {
+            return Err(Error::OtherManifest {
+                reference: pinned.to_string(),
+                platform: platform.to_string(),
+                found: memo.manifest,
+                locked: pin.manifest.clone(),
+            });
+        }
+        self.registered(layers, reference, (&memo, cancel))
+    }
+
+    /// The image of a pin, if its documents are here; nobody is asked.
+    ///
+    /// Errors: as [`Self::find`].
+    pub fn pinned_here(
+        &self,
+        layers: &LayerStore,
+        reference: &Reference,
+        (platform, pin): (&Platform, &ImagePin),
+        cancel: &CancelToken,
+    ) -> Result<Option<FoundImage>> {
+        let read = match self.store.read_blob(&pin.manifest, MAX_DOCUMENT_BYTES) {
+            Err(rbuild_store::Error::MissingBlob { .. }) => return Ok(None),
+            other => other?,
+        };
+        let Ok(manifest) = Manifest::from_bytes(&read) else {
+            return Err(Error::Image {
+                reference: reference.with_digest(pin.manifest.clone()).to_string(),
+                reason: "what has this digest is no manifest of an image".to_owned(),
+            });
+        };
+        if !self.store.has_blob(&manifest.config.digest) {
+            return Ok(None);
+        }
+        let memo = Memo {
+            root: pin.manifest.clone(),
+            manifest: pin.manifest.clone(),
+            config: manifest.config.digest,
+            asked_at: now(),
+        };
+        // Keeps the documents. That the root leads to them is the pin's word alone: it goes into no row.
+        let key = format!("{} {platform}", reference.with_digest(pin.manifest.clone()));
+        if self.store.get(Table::Remotes, &key)?.is_none()
+            && let Ok(bytes) = serde_json::to_vec(&memo)
+        {
+            self.store.put(Table::Remotes, &key, &bytes)?;
+        }
+        match self.registered(layers, reference, (&memo, cancel)) {
+            Err(Error::Store(rbuild_store::Error::MissingBlob { .. })) => Ok(None),
+            found => Ok(Some(FoundImage {
+                root: pin.root.clone(),
+                ..found?
+            })),
         }
     }
 

@@ -14,17 +14,19 @@ mod image;
 mod keyring;
 mod local;
 mod memory;
+mod pins;
 mod select;
 mod stat_cache;
 
 pub use content::{content_of, read_ahead, tree_content};
 pub use error::Error;
-pub use git::{GitConfig, GitSource, GitTree};
+pub use git::{GitConfig, GitSource, GitTree, names_commit};
 pub use http::{HttpSource, RemoteContext, RemoteFile, RemoteLimits, WebFile};
 pub use image::{FoundImage, Freshness, RegistryFetch, RegistryImages, TagMemory};
 pub use keyring::{AgentSocket, Keyring};
 pub use local::{Ignore, LocalContext};
 pub use memory::{Remembered, remembered};
+pub use pins::{CommitPin, FilePin, ImagePin, Others, Pins, file_name, git_name};
 pub use select::{Item, Role, Root, Selection, select, select_path};
 
 /// A result of this crate.

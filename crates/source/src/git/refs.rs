@@ -5,6 +5,7 @@ use rbuild_registry::without_credentials;
 
 use super::command::Git;
 use super::failed;
+use crate::pins::CommitPin;
 use crate::{Error, Result};
 
 /// A commit, and how to ask the server for it.
@@ -24,6 +25,29 @@ impl Resolved {
             commit: commit.to_owned(),
             tag: None,
             full_ref: None,
+        }
+    }
+}
+
+impl CommitPin {
+    /// Whether it names objects and a ref as git writes them, nothing that might be an option or a pattern.
+    pub fn is_sound(&self) -> bool {
+        let is_ref = |name: &String| name.starts_with("refs/") && check_name(name).is_ok();
+        is_commit(&self.commit)
+            && self.tag.as_deref().is_none_or(is_commit)
+            && self
+                .full_ref
+                .as_ref()
+                .is_none_or(|name| name == "HEAD" || is_ref(name))
+    }
+}
+
+impl From<CommitPin> for Resolved {
+    fn from(pin: CommitPin) -> Self {
+        Resolved {
+            commit: pin.commit,
+            tag: pin.tag,
+            full_ref: pin.full_ref,
         }
     }
 }

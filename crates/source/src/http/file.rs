@@ -15,6 +15,7 @@ use rbuild_store::Store;
 
 use super::{Found, HttpSource, RemoteContext};
 use crate::Result;
+use crate::pins::FilePin;
 
 /// Mode of a file that came over the network.
 const MODE: u32 = 0o600;
@@ -27,6 +28,7 @@ pub struct WebFile {
 
 struct Inner {
     op: HttpOp,
+    pin: Option<FilePin>,
     source: HttpSource,
     ready: OnceLock<RemoteFile>,
     /// Held while it is fetched, so that it is fetched once.
@@ -35,9 +37,23 @@ struct Inner {
 
 impl WebFile {
     pub(super) fn new(op: HttpOp, source: HttpSource) -> WebFile {
+        Self::made(op, None, source)
+    }
+
+    /// A file that must have the bytes that a pin says.
+    pub(super) fn pinned(op: &HttpOp, pin: FilePin, source: HttpSource) -> WebFile {
+        let op = HttpOp {
+            checksum: Some(pin.blob.clone()),
+            ..op.clone()
+        };
+        Self::made(op, Some(pin), source)
+    }
+
+    fn made(op: HttpOp, pin: Option<FilePin>, source: HttpSource) -> WebFile {
         WebFile {
             inner: Arc::new(Inner {
                 op,
+                pin,
                 source,
                 ready: OnceLock::new(),
                 fetching: Mutex::default(),
@@ -57,7 +73,10 @@ impl WebFile {
         if let Some(file) = inner.ready.get() {
             return Ok(file.clone());
         }
-        let found = inner.source.find(&inner.op, cx)?;
+        let found = match &inner.pin {
+            Some(pin) => inner.source.find_pinned(&inner.op, pin, cx)?,
+            None => inner.source.find(&inner.op, cx)?,
+        };
         let file = RemoteFile::new(&inner.source.store, &inner.op.name, found);
         Ok(inner.ready.get_or_init(|| file).clone())
     }
