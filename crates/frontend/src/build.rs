@@ -142,6 +142,12 @@ impl Build {
         self.finish_targets(&targets, results, source_epoch)
     }
 
+    /// Hands everything over, also what the results do not need.
+    pub(crate) fn finish_whole(self, results: Vec<PlanResult>, source_epoch: Option<i64>) -> Plan {
+        let all: Vec<VertexIx> = self.names.keys().copied().collect();
+        self.finish_targets(&all, results, source_epoch)
+    }
+
     /// Prunes to what one vertex needs, without a result.
     pub(crate) fn finish_at(self, top: VertexIx) -> Plan {
         self.finish_targets(&[top], Vec::new(), None)

@@ -17,7 +17,8 @@ pub const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
 /// What to build, and what to call it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The ops that the results need, and no others.
+    /// The ops that the results need, and no others; those of all stages if
+    /// [`Extent::All`](crate::Extent) is asked for.
     pub graph: Graph,
     /// One per platform, in the order of the request.
     pub results: Vec<PlanResult>,

@@ -37,7 +37,9 @@ use self::stage::Round;
 pub(crate) use self::stage::{Done, StageCx};
 use crate::build::Build;
 use crate::stage::Command;
-use crate::{Code, Diagnostic, Known, LowerRequest, Lowering, PlanResult, Question, epoch, params};
+use crate::{
+    Code, Diagnostic, Extent, Known, LowerRequest, Lowering, PlanResult, Question, epoch, params,
+};
 
 /// Lowers a Dockerfile to a plan, or says what it must be told first.
 ///
@@ -56,7 +58,7 @@ pub fn lower(
     }
     let mut build = Build::default();
     let (results, source_epoch) = lower_platforms(dockerfile, request, known, &mut build);
-    finish(build, results, source_epoch)
+    finish(build, results, (source_epoch, request.extent))
 }
 
 /// The outcome of one call of [`lint`].
@@ -125,7 +127,7 @@ fn lower_platforms(
 fn finish(
     mut build: Build,
     results: Vec<PlanResult>,
-    source_epoch: Option<i64>,
+    (source_epoch, extent): (Option<i64>, Extent),
 ) -> Result<Lowering, Vec<Diagnostic>> {
     if build.has_errors() {
         return Err(build.into_ordered_findings());
@@ -134,9 +136,10 @@ fn finish(
     if !questions.is_empty() {
         return Ok(Lowering::Need(questions));
     }
-    Ok(Lowering::Done(Box::new(
-        build.finish(results, source_epoch),
-    )))
+    Ok(Lowering::Done(Box::new(match extent {
+        Extent::Target => build.finish(results, source_epoch),
+        Extent::All => build.finish_whole(results, source_epoch),
+    })))
 }
 
 pub(crate) fn platforms(request: &LowerRequest) -> Vec<Platform> {
