@@ -16,6 +16,7 @@ mod duration;
 mod foreign;
 mod images;
 mod index;
+mod lock;
 mod registry;
 mod remote_cache;
 mod run;
@@ -44,6 +45,7 @@ pub use index::{
     IndexAnnotateArgs, IndexAnnotations, IndexCommand, IndexCreateArgs, IndexFormat,
     IndexInspectArgs,
 };
+pub use lock::{LockArgs, LockUseArgs};
 pub use registry::{DoctorArgs, LoginArgs, LogoutArgs};
 pub use remote_cache::{CacheCommand, RemoteCacheArgs};
 pub use run::RunArgs;
@@ -83,6 +85,9 @@ pub enum Command {
     /// Build an image from a Dockerfile
     #[command(override_usage = "rbuild build [OPTIONS] PATH")]
     Build(Box<BuildArgs>),
+    /// Write down what all that a Dockerfile takes from the network stands for
+    #[command(override_usage = "rbuild lock [OPTIONS] PATH")]
+    Lock(Box<LockArgs>),
     /// List images
     Images(ImagesArgs),
     /// Show all about images as JSON

@@ -16,6 +16,7 @@ mod index;
 mod inspect;
 mod load;
 mod load_into;
+mod lock;
 mod login;
 mod proxy;
 mod prune;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli) -> Exit {
     let root = cli.root.as_deref();
     let result = match cli.command {
         Command::Build(args) => build::run(*args, root),
+        Command::Lock(args) => lock::run(*args, root),
         Command::Images(args) => images::run(&args, root),
         Command::Inspect(args) => inspect::run(&args, root),
         Command::History(args) => history::run(&args, root),

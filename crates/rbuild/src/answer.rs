@@ -13,7 +13,7 @@ use rbuild_graph::ImageOrigin;
 use rbuild_layer::LayerId;
 use rbuild_oci::{Address, Digest, ImageConfig, Pick, Platform, Reference};
 use rbuild_progress::{CancelToken, Sink, VertexKey};
-use rbuild_source::Freshness;
+use rbuild_source::{FoundImage, Freshness};
 use rbuild_store::Lease;
 
 use crate::engine::Engine;
@@ -24,12 +24,32 @@ use crate::{BuildError, ImageDetails, PullPolicy, ResolveOrder, Result, StoredIm
 /// How often an image is looked for whose layers are collected at the same time.
 const LOOKS: u32 = 5;
 
+/// An image that was found, and its layers.
+pub(crate) type Answered = (ImageAnswer, Vec<LayerId>);
+
+/// Somebody who knows beforehand what names of registries stand for.
+pub(crate) trait Pinning: Sync {
+    /// The image that a name stands for; `None` if it is to be looked for.
+    fn image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        reporting: (&dyn Sink, &CancelToken),
+    ) -> Result<Option<Answered>>;
+
+    /// Whether the registry is to be asked, whatever is remembered of a name.
+    fn is_afresh(&self, _reference: &Reference) -> bool {
+        false
+    }
+}
+
 /// The answers of one build.
 pub(crate) struct Answers<'a> {
     engine: &'a Engine,
     lease: &'a Lease,
     pull: PullPolicy,
     resolve: ResolveOrder,
+    pinning: Option<&'a dyn Pinning>,
     stages: Vec<String>,
     known: Known,
     layers: BTreeMap<Digest, Vec<LayerId>>,
@@ -54,10 +74,16 @@ impl<'a> Answers<'a> {
             lease,
             pull,
             resolve,
+            pinning: None,
             stages,
             known: Known::new(),
             layers: BTreeMap::new(),
         }
+    }
+
+    /// The same for whom names stand for what somebody knows beforehand.
+    pub(crate) fn pinned(self, pinning: Option<&'a dyn Pinning>) -> Answers<'a> {
+        Answers { pinning, ..self }
     }
 
     /// What is known so far.
@@ -149,10 +175,16 @@ impl<'a> Answers<'a> {
         let name = format!("[internal] load metadata for {shown}");
         let (answer, layers) = announced(sink, &name, |key| match &question.place {
             ImagePlace::Reference(reference) => {
-                self.by_name(reference, question, (sink, key, cancel))
+                match self.beforehand(reference, question, (sink, cancel))? {
+                    Some(found) => Ok(found),
+                    None => self.by_name(reference, question, (sink, key, cancel)),
+                }
             }
             ImagePlace::Address(Address::Registry(reference)) => {
-                self.in_registry(reference, question, (sink, key, cancel))
+                match self.beforehand(reference, question, (sink, cancel))? {
+                    Some(found) => Ok(found),
+                    None => self.in_registry(reference, question, (sink, key, cancel)),
+                }
             }
             ImagePlace::Layout { dir, digest } => {
                 let pick = digest.clone().map(Pick::Digest);
@@ -174,12 +206,24 @@ impl<'a> Answers<'a> {
         })
     }
 
+    fn beforehand(
+        &self,
+        reference: &Reference,
+        question: &ImageQuestion,
+        reporting: (&dyn Sink, &CancelToken),
+    ) -> Result<Option<Answered>> {
+        match self.pinning {
+            Some(pinning) => pinning.image(reference, &question.platform, reporting),
+            None => Ok(None),
+        }
+    }
+
     fn by_name(
         &self,
         reference: &Reference,
         question: &ImageQuestion,
         (sink, key, cancel): (&dyn Sink, &VertexKey, &CancelToken),
-    ) -> Result<(ImageAnswer, Vec<LayerId>)> {
+    ) -> Result<Answered> {
         let stored = match self.resolve {
             ResolveOrder::Registry => None,
             ResolveOrder::StoreFirst | ResolveOrder::Store => self.stored(reference)?,
@@ -228,10 +272,11 @@ impl<'a> Answers<'a> {
         reference: &Reference,
         question: &ImageQuestion,
         (sink, key, cancel): (&dyn Sink, &VertexKey, &CancelToken),
-    ) -> Result<(ImageAnswer, Vec<LayerId>)> {
+    ) -> Result<Answered> {
+        let is_afresh = self.pinning.is_some_and(|known| known.is_afresh(reference));
         let freshness = match self.pull {
-            PullPolicy::Missing => Freshness::Remembered,
-            PullPolicy::Always => Freshness::Ask,
+            PullPolicy::Missing if !is_afresh => Freshness::Remembered,
+            PullPolicy::Missing | PullPolicy::Always => Freshness::Ask,
         };
         let what = format!("resolve {reference} in its registry");
         let found = status(sink, key, &what, || {
@@ -242,14 +287,7 @@ impl<'a> Answers<'a> {
                 (freshness, cancel),
             )
         })?;
-        let answer = ImageAnswer {
-            pinned: (found.root != found.manifest).then_some(found.root),
-            manifest: found.manifest,
-            diff_ids: found.config.diff_ids().to_vec(),
-            config: found.config,
-            origin: ImageOrigin::Registry,
-        };
-        Ok((answer, found.layers))
+        Ok(registry_answer(found))
     }
 
     fn in_layout(
@@ -257,7 +295,7 @@ impl<'a> Answers<'a> {
         (dir, pick): (&Path, Option<&Pick>),
         question: &ImageQuestion,
         cancel: &CancelToken,
-    ) -> Result<(ImageAnswer, Vec<LayerId>)> {
+    ) -> Result<Answered> {
         let layout = Layout::open(dir)?;
         let found = layout.resolve(pick, &question.platform)?;
         let layers = layout.register(&found, (self.engine.layers(), cancel))?;
@@ -275,8 +313,20 @@ impl<'a> Answers<'a> {
     }
 }
 
+/// The answer for an image of a registry.
+pub(crate) fn registry_answer(found: FoundImage) -> Answered {
+    let answer = ImageAnswer {
+        pinned: (found.root != found.manifest).then_some(found.root),
+        manifest: found.manifest,
+        diff_ids: found.config.diff_ids().to_vec(),
+        config: found.config,
+        origin: ImageOrigin::Registry,
+    };
+    (answer, found.layers)
+}
+
 /// The answer for an image whose layers are in the store.
-fn stored_answer(image: &ImageDetails) -> (ImageAnswer, Vec<LayerId>) {
+pub(crate) fn stored_answer(image: &ImageDetails) -> Answered {
     let id = &image.summary.id;
     let answer = ImageAnswer {
         manifest: id.clone(),

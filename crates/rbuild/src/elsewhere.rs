@@ -14,7 +14,7 @@ use rbuild_layer::{FileView, Follow, LayerId, NodeKind, resolve};
 use rbuild_oci::Digest;
 use rbuild_progress::{CancelToken, Sink, VertexKey};
 use rbuild_solver::{SolveError, SolveRequest, solve};
-use rbuild_source::RemoteContext;
+use rbuild_source::{GitSource, HttpSource, Pins, RemoteContext};
 use rbuild_store::Lease;
 use rbuild_worker::{LocalWorker, StoreIndex};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::engine::Engine;
 use crate::step::announced;
 use crate::workers::{self, Agents, Given};
-use crate::{ArchiveInput, BuildError, BuildRequest, ContextInput, Result};
+use crate::{ArchiveInput, BuildError, BuildRequest, ContextInput, Result, lock};
 
 /// What the file of a context is called that is fetched or handed over, as in BuildKit.
 const NAME: &str = "context";
@@ -83,15 +83,19 @@ pub(crate) fn named(address: &str) -> Result<RemoteTree> {
 
 /// The time of a source in seconds since 1970: of the commit, as the server says, or of the newest file if it is
 /// an archive; `None` if it has none.
-pub(crate) fn time_of(tree: &RemoteTree, fetching: &Fetching<'_>) -> Result<Option<i64>> {
+pub(crate) fn time_of(
+    tree: &RemoteTree,
+    (fetching, pins): (&Fetching<'_>, &Arc<Pins>),
+) -> Result<Option<i64>> {
     let worker = fetching.worker()?;
+    let (http, git) = fetching.pinned(pins);
     let step = "[internal] resolve the time of a source";
     let (archive, time) = announced(fetching.sink, step, |key| {
         let cx = fetching.remote((&worker, key));
         match tree {
-            RemoteTree::Git(op) => Ok((None, fetching.engine.git().supply(op, &cx)?.time)),
+            RemoteTree::Git(op) => Ok((None, git.supply(op, &cx)?.time)),
             RemoteTree::Archive(op) | RemoteTree::File(op) => {
-                let found = fetching.engine.http().supply(op, &cx)?.0.ready(&cx)?;
+                let found = http.supply(op, &cx)?.0.ready(&cx)?;
                 let time = found.modified_secs();
                 let packed = time.is_none() && found.is_archive();
                 Ok::<_, BuildError>((packed.then(|| op.clone()), time))
@@ -128,12 +132,18 @@ enum Found {
 }
 
 impl Fetching<'_> {
-    fn worker(&self) -> Result<LocalWorker> {
+    /// The sources of a build that goes by pins.
+    fn pinned(&self, pins: &Arc<Pins>) -> (HttpSource, GitSource) {
+        let (http, git) = (self.engine.http(), self.engine.git());
+        (http.pinned(Arc::clone(pins)), git.pinned(Arc::clone(pins)))
+    }
+
+    pub(crate) fn worker(&self) -> Result<LocalWorker> {
         let given = Given::only(self.engine, self.agents, self.lease)?;
         Ok(workers::worker(self.engine, self.request, given))
     }
 
-    fn remote<'c>(
+    pub(crate) fn remote<'c>(
         &'c self,
         (worker, vertex): (&'c LocalWorker, &'c VertexKey),
     ) -> RemoteContext<'c> {
@@ -148,13 +158,14 @@ impl Fetching<'_> {
 
     fn found(&self, address: &str, from: (&LocalWorker, &VertexKey)) -> Result<Found> {
         let cx = self.remote(from);
+        let (http, git_source) = self.pinned(&lock::context_pins(self.request)?);
         match remote(address)? {
             Remote::Git(git) => {
                 let mut op = self.with_git_dir(git);
                 if self.request.build_args.contains_key("SOURCE_DATE_EPOCH") {
                     op.times = GitTimes::Commit;
                 }
-                let tree = self.engine.git().supply(&op, &cx)?;
+                let tree = git_source.supply(&op, &cx)?;
                 op.commit = Some(tree.commit);
                 Ok(Found::Layers(Elsewhere {
                     tree: RemoteTree::Git(op),
@@ -163,10 +174,7 @@ impl Fetching<'_> {
                 }))
             }
             Remote::Http(url) => {
-                let (web, _) = self
-                    .engine
-                    .http()
-                    .supply(&file(Some(url.clone()), None), &cx)?;
+                let (web, _) = http.supply(&file(Some(url.clone()), None), &cx)?;
                 let found = web.ready(&cx)?;
                 let op = file(Some(url), Some(found.blob().clone()));
                 let tree = match found.is_archive() {

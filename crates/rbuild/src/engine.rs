@@ -25,8 +25,9 @@ use crate::step::announced;
 use crate::workers::Agents;
 use crate::{
     BuildError, BuildRequest, CheckReport, ContainerEngines, DiskUsage, EngineConfig, ErrorKind,
-    ImageDetails, ImageSummary, Outcome, OutlineReport, PruneRequest, Pruned, Removed, Result,
-    StoredImage, TargetsReport, VerifySummary, call, check, collect, lower, pipeline,
+    ImageDetails, ImageSummary, LockReport, LockRequest, Outcome, OutlineReport, PruneRequest,
+    Pruned, Removed, Result, StoredImage, TargetsReport, VerifySummary, call, check, collect, lock,
+    lower, pipeline,
 };
 
 /// A store, and everything that can be done with it. Used from many threads, and beside other
@@ -58,7 +59,7 @@ pub(crate) struct Running<'a>(&'a Engine);
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         // Held while releasing: a build that begins now commits afterwards.
-        let mut at_work = lock(&self.0.at_work);
+        let mut at_work = guard(&self.0.at_work);
         *at_work -= 1;
         if *at_work == 0 {
             self.0.store.release_committed();
@@ -66,7 +67,7 @@ impl Drop for Running<'_> {
     }
 }
 
-fn lock(count: &Mutex<usize>) -> MutexGuard<'_, usize> {
+fn guard(count: &Mutex<usize>) -> MutexGuard<'_, usize> {
     count.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -150,6 +151,24 @@ impl Engine {
         if let Some(max) = self.cache_max {
             collect::enforce(&self.store, max, reporting);
         }
+    }
+
+    /// Makes, completes, renews or checks the lock of a Dockerfile: what everything stands for that a build
+    /// would ask the network for.
+    ///
+    /// Files are downloaded to know their digest; layers and repositories are not. A lock that is only
+    /// checked is not written, and nobody is asked: what it lacks is in the report.
+    ///
+    /// Errors: those of a build up to its first step; the source of those about the lock itself is a
+    /// [`LockProblem`](crate::LockProblem).
+    pub fn lock(
+        &self,
+        request: &LockRequest,
+        sink: &dyn Sink,
+        cancel: &CancelToken,
+    ) -> Result<LockReport> {
+        let _running = self.running();
+        lock::lock(self, request, sink, cancel)
     }
 
     /// Checks the Dockerfile of a request without building it: the stages that its target needs, or
@@ -260,7 +279,7 @@ impl Engine {
 
     /// Marks the engine as at work, until what is returned is dropped.
     pub(crate) fn running(&self) -> Running<'_> {
-        *lock(&self.at_work) += 1;
+        *guard(&self.at_work) += 1;
         Running(self)
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct DockerfileText {
     pub size_bytes: u64,
     /// Where it lies, if it is a file.
     pub path: Option<PathBuf>,
+    /// Its path in a context that is no directory of this machine, if it came from there.
+    pub inside: Option<String>,
 }
 
 impl DockerfileText {
@@ -37,6 +39,7 @@ impl DockerfileText {
             text: rbuild_dockerfile::decode(bytes).into_owned(),
             size_bytes: bytes.len() as u64,
             path,
+            inside: None,
         }
     }
 }
@@ -95,8 +98,11 @@ pub(crate) fn dockerfile_elsewhere(
     for name in &names {
         let limit = MAX_FILE_BYTES as u64;
         if let Some(bytes) = context.read(engine, name, (limit, cancel))? {
-            let name = shown_name(Path::new(name));
-            return Ok(DockerfileText::new(name, &bytes, None));
+            let shown = shown_name(Path::new(name));
+            return Ok(DockerfileText {
+                inside: Some((*name).to_owned()),
+                ..DockerfileText::new(shown, &bytes, None)
+            });
         }
     }
     let first = names.first().copied().unwrap_or("Dockerfile");

@@ -35,6 +35,7 @@ mod intake;
 mod kept;
 mod lint;
 mod load;
+mod lock;
 mod login;
 mod lower;
 mod nursery;
@@ -84,6 +85,10 @@ pub use engine::{Engine, Removal};
 pub use images::{ImageDetails, ImageSummary, Removed, StoredImage};
 pub use index::{IndexMade, IndexRequest, IndexSource, InspectedIndex, Single, Standing};
 pub use load::{ContainerEngine, ContainerEngines, DockerPlace, LoadWay, LoadedInto};
+pub use lock::{
+    Lock, LockChange, LockEntry, LockPolicy, LockProblem, LockReport, LockRequest, LockUpdate,
+    LockUse, LockWriting, LockedCommit, LockedFile, LockedImage, LockedPlace, OtherEntries, What,
+};
 pub use login::{LoggedIn, LoggedOut, Login, login, logout, registry_name};
 pub use nursery::nursery_main;
 pub use opened::ImageFile;
@@ -105,7 +110,7 @@ pub use rbuild_registry::{
     CredentialPlace, DaemonAddress, DockerFiles, HostFiles, Kept, LoginCheck, Patient, PlaceTrust,
     PodmanFiles, ProxyConfig, Reach, Secret, Step,
 };
-pub use rbuild_source::{GitConfig, RemoteLimits};
+pub use rbuild_source::{CommitPin, FilePin, GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
 pub use request::{
     ArchiveInput, BuildRequest, CacheRequest, ContextInput, DockerfileInput, NamedContextInput,

@@ -296,6 +296,7 @@ fn solve_plan(
         uses: layer_uses(&plan.graph, &targets, &asked),
         ahead: Arc::clone(shared.ahead),
         lease: Arc::clone(shared.lease),
+        pins: planned.pins.clone(),
     };
     let worker = workers::worker(engine, request, given);
     let wanted = SolveRequest {

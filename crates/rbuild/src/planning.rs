@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use rbuild_dockerfile::Dockerfile;
 use rbuild_dockerfile::check::CheckOptions;
@@ -10,9 +11,11 @@ use rbuild_layer::LayerId;
 use rbuild_oci::{Address, Digest, Pick, Place, Platform};
 use rbuild_pattern::IgnoreSet;
 use rbuild_progress::{CancelToken, Sink};
+use rbuild_source::Pins;
 
-use crate::answer::Answers;
+use crate::answer::{Answers, Pinning};
 use crate::elsewhere::{self, Elsewhere, Fetching};
+use crate::lock::{self, InForce};
 use crate::places::Places;
 use crate::step::{announced, note_read};
 use crate::warnings::Warnings;
@@ -26,6 +29,8 @@ pub(crate) struct Planned {
     /// The layers of each image, by its manifest.
     pub images: BTreeMap<Digest, Vec<LayerId>>,
     pub dockerfile: intake::DockerfileText,
+    /// What sources go by, where the build goes by a lock.
+    pub pins: Option<Arc<Pins>>,
 }
 
 /// Reads the Dockerfile of a request and lowers it.
@@ -51,8 +56,15 @@ pub(crate) fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
     if elsewhere.is_none() {
         wanted.ignored = ignored(request, &dockerfile, sink);
     }
+    let lock = lock::in_force(
+        request,
+        (&dockerfile, elsewhere.as_ref()),
+        (engine, sink, cancel),
+    )?;
+    let pins = lock.as_ref().and_then(InForce::pins);
     if let Some(source) = epoch_source(&parsed.dockerfile, &wanted) {
-        wanted.named_epoch = elsewhere::time_of(&source, fetching)?;
+        let pins = pins.clone().unwrap_or_default();
+        wanted.named_epoch = elsewhere::time_of(&source, (fetching, &pins))?;
     }
     let stages = parsed.dockerfile.stages.iter();
     let stages = stages.filter_map(|stage| Some(stage.name.as_ref()?.text.clone()));
@@ -60,13 +72,17 @@ pub(crate) fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
         (engine, fetching.lease),
         (request.pull, request.resolve),
         stages.collect(),
-    );
+    )
+    .pinned(lock.as_ref().map(|lock| lock as &dyn Pinning));
     let plan = lowered(
         &parsed.dockerfile,
         &wanted,
         &mut answers,
         (&mut warnings, sink, cancel),
     )?;
+    if let Some(lock) = &lock {
+        lock.check(&plan, &places)?;
+    }
     warnings.of_frontend(&plan.warnings);
     let checks = warnings.finish()?;
     Ok(Planned {
@@ -75,6 +91,7 @@ pub(crate) fn plan(fetching: &Fetching<'_>) -> Result<Planned> {
         places,
         images: answers.into_layers(),
         dockerfile,
+        pins,
     })
 }
 

@@ -365,6 +365,16 @@ impl From<rbuild_source::Error> for BuildError {
             rbuild_source::Error::Offline { .. } => {
                 BuildError::caused(ErrorKind::Build, e).help(crate::remedy::OFFLINE)
             }
+            rbuild_source::Error::Unpinned { .. } => BuildError::caused(ErrorKind::Build, e)
+                .help("`rbuild lock`, with the options of this build, adds it"),
+            rbuild_source::Error::OtherBytes { ref url, .. } => {
+                let help = format!(
+                    "somebody changed the file behind the address: `rbuild lock --update={url}` locks what is there now"
+                );
+                BuildError::caused(ErrorKind::Build, e).help(help)
+            }
+            rbuild_source::Error::OtherManifest { .. } => BuildError::caused(ErrorKind::Build, e)
+                .help("the lock contradicts itself: somebody edited it, or it is damaged"),
             rbuild_source::Error::Credentials(ref source) => {
                 let remedy = crate::remedy::of_credentials(source);
                 BuildError::caused(ErrorKind::Build, e).helps(remedy)

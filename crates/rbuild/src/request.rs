@@ -14,6 +14,8 @@ use rbuild_frontend::{Entitlements, NoCache};
 use rbuild_graph::{NetworkMode, Ulimit};
 use rbuild_oci::{Address, Digest, Platform, Reference};
 
+use crate::LockUse;
+
 /// One build.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
@@ -37,6 +39,8 @@ pub struct BuildRequest {
     pub pull: PullPolicy,
     /// Where bases are looked for by name.
     pub resolve: ResolveOrder,
+    /// What the build makes of the Dockerfile's lock.
+    pub lock: LockUse,
     /// Named contexts.
     pub contexts: BTreeMap<String, NamedContextInput>,
     /// Extra lines of `/etc/hosts`, as (name, address).
@@ -94,6 +98,7 @@ impl BuildRequest {
             no_cache: NoCache::Nothing,
             pull: PullPolicy::Missing,
             resolve: ResolveOrder::StoreFirst,
+            lock: LockUse::default(),
             contexts: BTreeMap::new(),
             extra_hosts: Vec::new(),
             network: NetworkMode::Default,

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use rbuild_graph::VertexId;
 use rbuild_layer::LayerId;
 use rbuild_oci::Digest;
-use rbuild_source::LocalContext;
+use rbuild_source::{LocalContext, Pins};
 use rbuild_store::{HostDir, Lease};
 use rbuild_worker::{Ahead, LayerUse, LocalWorker, SshAgent, StepDefaults, WorkerParts};
 
@@ -29,6 +29,8 @@ pub(crate) struct Given {
     pub ahead: Arc<Ahead>,
     /// What keeps objects from collection.
     pub lease: Arc<Lease>,
+    /// What sources go by, where the build goes by a lock.
+    pub pins: Option<Arc<Pins>>,
 }
 
 impl Given {
@@ -44,19 +46,21 @@ impl Given {
             uses: BTreeMap::new(),
             ahead: Arc::new(ahead),
             lease: Arc::clone(lease),
+            pins: None,
         })
     }
 }
 
 /// Makes a worker.
 pub(crate) fn worker(engine: &Engine, request: &BuildRequest, given: Given) -> LocalWorker {
+    let pins = given.pins.unwrap_or_default();
     LocalWorker::new(WorkerParts {
         store: Arc::clone(engine.store()),
         layers: engine.layers().clone(),
         images: given.images,
         locals: given.locals,
-        http: engine.http().clone(),
-        git: engine.git().clone(),
+        http: engine.http().pinned(Arc::clone(&pins)),
+        git: engine.git().pinned(pins),
         limits: engine.limits(),
         secrets: request
             .secrets

@@ -12,6 +12,7 @@ use super::annotation::{Annotations, annotations};
 use super::call::CallArgs;
 use super::duration::duration;
 use super::foreign::ForeignArgs;
+use super::lock::LockUseArgs;
 use super::remote_cache::RemoteCacheArgs;
 use super::secret::{SecretArg, secret};
 use super::size::size;
@@ -148,6 +149,10 @@ pub struct BuildArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub network: NetworkArgs,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub lock: LockUseArgs,
 
     #[command(flatten)]
     #[allow(missing_docs)]

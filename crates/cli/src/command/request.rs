@@ -9,15 +9,16 @@ use rbuild::oci::Platform;
 use rbuild::progress::CancelToken;
 use rbuild::{
     Annotation, BuildRequest, ContextInput, Dest, DockerfileInput, Entitlements, Export,
-    ExportSpec, NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput, SecretSource,
+    ExportSpec, LockPolicy, LockUse, NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput,
+    SecretSource,
 };
 
 use super::proxy::proxies;
 use super::stdin::{self, Piped};
 use super::{CommandError, docker_config, remote_cache};
 use crate::args::{
-    AllowArg, BuildArgs, CacheMountArg, Context, Pair, PlatformArg, PullArg, ResultArgs, SecretArg,
-    SecretPlace, SecurityArg, SshArg,
+    AllowArg, BuildArgs, CacheMountArg, Context, LockUseArgs, NetworkArgs, Pair, PlatformArg,
+    PullArg, ResultArgs, SecretArg, SecretPlace, SecurityArg, SshArg,
 };
 
 /// The variable that every client hands on by itself.
@@ -45,11 +46,9 @@ pub fn request(args: BuildArgs, cancel: &CancelToken) -> Result<BuildRequest, Co
         labels: labels(args.labels),
         platforms: platforms(args.platforms)?,
         no_cache: no_cache(args.no_cache, args.no_cache_filter),
-        pull: match args.pull {
-            PullArg::Always => PullPolicy::Always,
-            PullArg::Missing => PullPolicy::Missing,
-        },
+        pull: args.pull.into(),
         resolve: args.resolve,
+        lock: lock(args.lock, args.network),
         contexts: args
             .contexts
             .into_iter()
@@ -72,8 +71,27 @@ pub fn request(args: BuildArgs, cancel: &CancelToken) -> Result<BuildRequest, Co
     })
 }
 
+impl From<PullArg> for PullPolicy {
+    fn from(arg: PullArg) -> Self {
+        match arg {
+            PullArg::Always => Self::Always,
+            PullArg::Missing => Self::Missing,
+        }
+    }
+}
+
+/// A build that may ask nobody takes the names of images from a lock, too, if one is there.
+fn lock(args: LockUseArgs, network: NetworkArgs) -> LockUse {
+    let policy = match (args.locked, network.offline) {
+        (true, _) => LockPolicy::Required,
+        (false, true) => LockPolicy::Names,
+        (false, false) => LockPolicy::Ignored,
+    };
+    LockUse::new(policy, args.lock_file)
+}
+
 /// Where the files and the Dockerfile come from; standard input can be one of them.
-fn sources(
+pub(super) fn sources(
     context: Context,
     file: Option<&Path>,
     cancel: &CancelToken,
@@ -103,7 +121,7 @@ fn sources(
 }
 
 /// What the command line says, else what Docker's variable says.
-fn platforms(given: Vec<PlatformArg>) -> Result<Vec<Platform>, CommandError> {
+pub(super) fn platforms(given: Vec<PlatformArg>) -> Result<Vec<Platform>, CommandError> {
     let variable = std::env::var(PLATFORM).unwrap_or_default();
     if !given.is_empty() || variable.is_empty() {
         return Ok(given.into_iter().map(|arg| arg.0).collect());
@@ -119,7 +137,7 @@ fn platforms(given: Vec<PlatformArg>) -> Result<Vec<Platform>, CommandError> {
 
 /// Begins with what clients hand on by themselves. A name without a value takes it from the
 /// environment, and is left out if it is not there.
-fn build_args(pairs: Vec<Pair>) -> BTreeMap<String, String> {
+pub(super) fn build_args(pairs: Vec<Pair>) -> BTreeMap<String, String> {
     let mut found = docker_config().map(|dir| proxies(&dir)).unwrap_or_default();
     if let Ok(epoch) = std::env::var(EPOCH) {
         found.insert(EPOCH.to_owned(), epoch);
@@ -197,7 +215,7 @@ fn outputs(results: ResultArgs) -> Result<Vec<ExportSpec>, CommandError> {
 }
 
 /// The user's own agent for a context that is reached over ssh, where none is named; as buildx does.
-fn agent_of_context(
+pub(super) fn agent_of_context(
     context: &ContextInput,
     given: &BTreeMap<String, Vec<PathBuf>>,
 ) -> Option<(String, Vec<PathBuf>)> {
@@ -213,7 +231,7 @@ fn is_load(spec: &ExportSpec) -> bool {
 }
 
 /// An agent without a path is the user's own.
-fn agents(args: Vec<SshArg>) -> Result<BTreeMap<String, Vec<PathBuf>>, CommandError> {
+pub(super) fn agents(args: Vec<SshArg>) -> Result<BTreeMap<String, Vec<PathBuf>>, CommandError> {
     let paths = |arg: SshArg| {
         if !arg.paths.is_empty() {
             return Ok((arg.id, arg.paths));
@@ -243,7 +261,7 @@ fn cache_dirs(args: Vec<CacheMountArg>) -> Result<BTreeMap<String, PathBuf>, Com
     Ok(all)
 }
 
-fn secrets(args: Vec<SecretArg>) -> Result<Vec<SecretInput>, CommandError> {
+pub(super) fn secrets(args: Vec<SecretArg>) -> Result<Vec<SecretInput>, CommandError> {
     args.into_iter().map(secret).collect()
 }
 

@@ -36,6 +36,8 @@ pub enum Work {
     Build,
     /// A push of images that are there.
     Push,
+    /// The making of a lock.
+    Lock,
 }
 
 impl Work {
@@ -43,6 +45,7 @@ impl Work {
         match self {
             Self::Build => "Building",
             Self::Push => "Pushing",
+            Self::Lock => "Locking",
         }
     }
 }

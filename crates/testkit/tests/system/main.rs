@@ -21,6 +21,7 @@ mod lazy;
 mod leftovers;
 mod load_docker;
 mod load_podman;
+mod lock;
 mod login;
 mod media;
 mod mounts;
