@@ -54,6 +54,14 @@ pub enum TreeJob {
         /// Which marks it has.
         site: Site,
     },
+    /// Lists everything in a directory that is no layer, with what tells later whether a file has changed.
+    /// Descriptors: where that goes.
+    Survey {
+        /// The directory.
+        root: PathBuf,
+        /// Which marks its files may have.
+        site: Site,
+    },
     /// Hashes files. Descriptors: the encoded paths; where the digests go.
     Hash {
         /// The tree.

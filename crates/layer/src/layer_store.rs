@@ -15,6 +15,7 @@ mod into_tree;
 mod pull;
 mod recover;
 mod side_by_side;
+mod survey;
 mod trees;
 mod twins;
 mod verify;
@@ -36,6 +37,7 @@ pub use fill::Filling;
 pub use import::ImportedLayer;
 pub use pull::PulledLayer;
 pub use recover::Recovered;
+pub use survey::{DirFiles, Survey};
 pub use verify::LayerProblem;
 
 /// Largest encoded index that is read, in bytes.

@@ -52,11 +52,12 @@ pub use job::{
     run_tree_job,
 };
 pub use layer_store::{
-    ActiveLayer, Activity, Fetch, Filling, ImportedLayer, LayerProblem, LayerStore, NoFetch,
-    PulledLayer, Recovered, Report,
+    ActiveLayer, Activity, DirFiles, Fetch, Filling, ImportedLayer, LayerProblem, LayerStore,
+    NoFetch, PulledLayer, Recovered, Report, Survey,
 };
 pub use new_layer::{Form, NewEntry, NewLayer};
 pub use resolve::{Follow, MAX_LINKS, Resolved, resolve};
 pub use tar_read::{Archive, TarEntry, TarKind, clean_path};
+pub use tree::{Stamp, Surveyed};
 pub use view::{Found, LayerBytes, LayerIndexes, View, ViewLayer};
 pub use xattr::{OverlayNamespace, is_kept};

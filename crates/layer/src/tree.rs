@@ -11,6 +11,7 @@ mod lists;
 mod merge;
 mod read;
 mod serve;
+mod survey;
 mod unpack;
 
 use std::fs::File;
@@ -24,6 +25,8 @@ pub(crate) use lists::{
     Amended, ReadItem, decode_digests, encode_amended, encode_paths, encode_reads,
 };
 pub(crate) use serve::{ask, socket as serving_socket};
+pub(crate) use survey::decode_survey;
+pub use survey::{Stamp, Surveyed};
 
 use crate::job::{TreeJob, TreeReply};
 use crate::{Error, Result};
@@ -58,6 +61,9 @@ pub(crate) fn run(
             fill::fill(root, (*site, *top), file(fds, 0)?, file(fds, 1)?, cancel)?;
         }
         TreeJob::List { root, site } => list::list(root, site.namespace, file(fds, 0)?, cancel)?,
+        TreeJob::Survey { root, site } => {
+            survey::survey(root, site.namespace, file(fds, 0)?, cancel)?;
+        }
         TreeJob::Hash { root } => hash::hash(root, file(fds, 0)?, file(fds, 1)?, cancel)?,
         TreeJob::Read { roots } => read::read(roots, file(fds, 0)?, file(fds, 1)?, cancel)?,
         TreeJob::Serve => serve::serve(file(fds, 0)?)?,

@@ -13,6 +13,7 @@ use rustix::fs::{
 };
 
 use super::lists::{read_list, write_list};
+use super::survey::put_stamp;
 use crate::beneath::Root;
 use crate::encode::{Input, put_entry, put_number};
 use crate::index::MAX_ENTRIES;
@@ -42,9 +43,35 @@ pub(super) fn list(
     out: File,
     cancel: &CancelToken,
 ) -> Result<()> {
-    let root = Root::open(root)?;
+    let mut list = Vec::new();
+    walked(
+        &Root::open(root)?,
+        (namespace, Detail::Links),
+        &mut list,
+        cancel,
+    )?;
+    write_list(out, &list)
+}
+
+/// What is told of a file besides its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Its inode, if it has several names.
+    Links,
+    /// That, and a stamp.
+    Stamps,
+}
+
+/// Adds the number of things below a root to `list`, and all of them.
+pub(super) fn walked(
+    root: &Root,
+    (namespace, detail): (OverlayNamespace, Detail),
+    list: &mut Vec<u8>,
+    cancel: &CancelToken,
+) -> Result<()> {
     let mut walk = Walk {
         namespace,
+        detail,
         cancel,
         out: Vec::new(),
         count: 0,
@@ -53,10 +80,9 @@ pub(super) fn list(
     let top = openat(root.fd(), c".", DIR_FLAGS, Mode::empty())
         .map_err(|errno| Error::io("open", "a tree", errno.into()))?;
     walk.run(top)?;
-    let mut head = Vec::new();
-    put_number(&mut head, walk.count);
-    head.append(&mut walk.out);
-    write_list(out, &head)
+    put_number(list, walk.count);
+    list.append(&mut walk.out);
+    Ok(())
 }
 
 /// Reads a list back.
@@ -67,14 +93,19 @@ pub(crate) fn decode_list(file: File) -> Result<Vec<Listed>> {
     let mut all: Vec<Listed> = Vec::with_capacity(count.min(bytes.len() / 10));
     for _ in 0..count {
         let previous = all.last().map_or(&b""[..], |last| &last.entry.path);
-        let entry = input.entry(previous)?;
-        let inode = match input.byte()? {
-            0 => None,
-            _ => Some(Inode(input.number()?, input.number()?)),
-        };
-        all.push(Listed { entry, inode });
+        all.push(listed(&mut input, previous)?);
     }
     Ok(all)
+}
+
+/// Reads one thing of a list.
+pub(super) fn listed(input: &mut Input<'_>, previous: &[u8]) -> Result<Listed> {
+    let entry = input.entry(previous)?;
+    let inode = match input.byte()? {
+        0 => None,
+        _ => Some(Inode(input.number()?, input.number()?)),
+    };
+    Ok(Listed { entry, inode })
 }
 
 const DIR_FLAGS: OFlags = OFlags::RDONLY
@@ -84,6 +115,7 @@ const DIR_FLAGS: OFlags = OFlags::RDONLY
 
 struct Walk<'a> {
     namespace: OverlayNamespace,
+    detail: Detail,
     cancel: &'a CancelToken,
     out: Vec<u8>,
     count: u64,
@@ -193,6 +225,9 @@ impl Walk<'_> {
                 put_number(&mut self.out, stat.st_dev);
                 put_number(&mut self.out, stat.st_ino);
             }
+        }
+        if self.detail == Detail::Stamps {
+            put_stamp(&mut self.out, stat);
         }
         self.count += 1;
         self.previous.clone_from(&entry.path);
