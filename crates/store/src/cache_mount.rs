@@ -13,6 +13,7 @@ use rbuild_progress::CancelToken;
 
 use crate::layout::write_replacing;
 use crate::lock::{self, Flock, Mode};
+use crate::record::Table;
 use crate::store::Store;
 use crate::usage::allocated;
 use crate::{Error, Result};
@@ -26,6 +27,17 @@ pub enum Sharing {
     Locked,
     /// Nobody: others get a directory of their own.
     Private,
+}
+
+/// A cache mount as one finds it who does not want to disturb.
+#[derive(Debug)]
+pub enum Quiet {
+    /// Nobody has used it yet.
+    Absent,
+    /// Somebody uses it.
+    InUse,
+    /// Nobody does, and all others wait until this is dropped.
+    Held(MountedCache),
 }
 
 /// What a cache mount takes.
@@ -110,19 +122,7 @@ impl CacheMount {
     }
 
     fn fill_new(&self, path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-        match self.deleter.delete(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("delete", path, error));
-            }
-            _ => {}
-        }
-        DirBuilder::new()
-            .mode(0o755)
-            .create(path)
-            .map_err(Error::at("create", path))?;
-        // The process's umask shall not show in what a step sees.
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(path, mode).map_err(Error::at("change mode of", path))?;
+        make_empty(&self.deleter, path)?;
         fill(path).map_err(Error::at("fill", path))
     }
 
@@ -141,14 +141,59 @@ impl CacheMount {
     }
 }
 
+/// Makes an empty directory of mode 0755 of what is at `path`, if anything is.
+fn make_empty(deleter: &crate::tree::Deleter, path: &Path) -> Result<()> {
+    match deleter.delete(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("delete", path, error));
+        }
+        _ => {}
+    }
+    DirBuilder::new()
+        .mode(0o755)
+        .create(path)
+        .map_err(Error::at("create", path))?;
+    // The process's umask shall not show in what a step sees.
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(path, mode).map_err(Error::at("change mode of", path))
+}
+
 impl Store {
+    /// Empties a directory that is being filled, so that something else can fill it: mode 0755 and
+    /// ours again.
+    pub fn empty_directory(&self, path: &Path) -> Result<()> {
+        make_empty(&self.deleter, path)
+    }
+
+    /// The first directory of the cache mount named `id`, the one that is not for a single private user, without
+    /// waiting. Makes nothing.
+    pub fn quiet_cache_mount(&self, id: &str) -> Result<Quiet> {
+        let mount = CacheMount {
+            dir: self.cache_mount_dir(id),
+            deleter: self.deleter.clone(),
+        };
+        if !mount.slot_file(0, "ready").exists() {
+            return Ok(Quiet::Absent);
+        }
+        let lock = lock::try_take(&mount.slot_file(0, "lock"), Mode::Exclusive)?;
+        Ok(match lock {
+            None => Quiet::InUse,
+            // Cleared since we looked.
+            Some(_) if !mount.slot_file(0, "ready").exists() => Quiet::Absent,
+            Some(lock) => Quiet::Held(MountedCache::new(mount.slot_file(0, "data"), lock)),
+        })
+    }
+
+    fn cache_mount_dir(&self, id: &str) -> PathBuf {
+        // Hashed: an id is any text, often a path.
+        self.layout
+            .caches()
+            .join(Digest::sha256_of(id.as_bytes()).hex())
+    }
+
     /// Returns the cache mount named `id`, making it if there is none.
     pub fn cache_mount(&self, id: &str) -> Result<CacheMount> {
-        // Hashed: an id is any text, often a path.
-        let dir = self
-            .layout
-            .caches()
-            .join(Digest::sha256_of(id.as_bytes()).hex());
+        let dir = self.cache_mount_dir(id);
         match DirBuilder::new().mode(0o700).create(&dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(Error::io("create", &dir, error));
@@ -224,6 +269,7 @@ impl Store {
             match lock::try_take(&mount.slot_file(slot, "lock"), Mode::Exclusive)? {
                 None => all_idle = false,
                 Some(_idle) => {
+                    self.delete(Table::Snapshots, id)?;
                     // The mark first: without it the rest counts as not filled.
                     fs::remove_file(mount.slot_file(slot, "ready")).ok();
                     match self.deleter.delete(&data) {
@@ -308,6 +354,38 @@ mod tests {
             mount.mount(Sharing::Private, &cancel, none).unwrap().path(),
             first
         );
+    }
+
+    #[test]
+    fn a_quiet_look_waits_for_nobody_and_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let cancel = CancelToken::new();
+        assert!(matches!(
+            store.quiet_cache_mount("x").unwrap(),
+            Quiet::Absent
+        ));
+        assert!(store.cache_mounts().unwrap().is_empty());
+        let mount = store.cache_mount("x").unwrap();
+        assert!(matches!(
+            store.quiet_cache_mount("x").unwrap(),
+            Quiet::Absent
+        ));
+        let used = mount.mount(Sharing::Shared, &cancel, none).unwrap();
+        assert!(matches!(
+            store.quiet_cache_mount("x").unwrap(),
+            Quiet::InUse
+        ));
+        drop(used);
+        let Quiet::Held(held) = store.quiet_cache_mount("x").unwrap() else {
+            panic!("nobody uses it");
+        };
+        cancel.cancel();
+        let waiting = mount.mount(Sharing::Shared, &cancel, none);
+        assert!(matches!(waiting, Err(Error::Cancelled(_))));
+        fs::write(held.path().join("f"), "").unwrap();
+        store.empty_directory(held.path()).unwrap();
+        assert_eq!(fs::read_dir(held.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -53,7 +53,7 @@ mod usage;
 mod uses;
 mod verify;
 
-pub use cache_mount::{CacheMount, ClearedMount, MountUsage, MountedCache, Sharing};
+pub use cache_mount::{CacheMount, ClearedMount, MountUsage, MountedCache, Quiet, Sharing};
 pub use discard::Discarded;
 pub use error::{Error, Result};
 pub use gc::{GcLock, Removal};

@@ -71,6 +71,8 @@ pub enum Table {
     Uses = 16,
     /// What objects and cache mounts take on the disk, as measured.
     Sizes = 17,
+    /// What the files of cache mounts were cut into when they were last sent elsewhere.
+    Snapshots = 20,
 }
 
 /// One change in a transaction.
