@@ -4,14 +4,19 @@
 //! variables are expanded, so that it needs no understanding of the Dockerfile to be read, and none of what
 //! lets somebody in.
 
+mod entries;
 mod error;
 mod file;
+mod filling;
 mod force;
+mod images;
 mod make;
 mod needs;
 mod report;
+mod sources;
 mod stale;
 mod text;
+mod update;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -169,16 +169,16 @@ impl HttpSource {
         let kept = match self.kept_here(&pin.blob, url, cx)? {
             Some(kept) => kept,
             None => {
-                self.find(op, cx)
-                    .map_err(|e| match e {
-                        Error::Checksum { found, expected } => Error::OtherBytes {
-                            url: file_name(url),
-                            found,
-                            locked: expected,
-                        },
-                        other => other,
-                    })?
-                    .kept
+                let found = self.find(op, cx).map_err(|e| match e {
+                    Error::Checksum { found, expected } => Error::OtherBytes {
+                        url: file_name(url),
+                        found,
+                        locked: expected,
+                    },
+                    other => other,
+                })?;
+                self.keep_pinned(url, &found.kept)?;
+                found.kept
             }
         };
         Ok(Found {
@@ -190,7 +190,7 @@ impl HttpSource {
     /// A file that is here, whichever address it came from. A row of its own keeps it: that of its address
     /// goes on to what comes next.
     fn kept_here(&self, blob: &Digest, url: &str, cx: &RemoteContext<'_>) -> Result<Option<Kept>> {
-        let row = memo_key(&format!("{url} {blob}"), None);
+        let row = pinned_key(url, blob);
         if let Some(memo) = self.remembered(&row, cx)?
             && memo.kept.blob == *blob
         {
@@ -201,10 +201,16 @@ impl HttpSource {
             return Ok(None);
         }
         let kept = self.read_through(blob.clone(), cx)?;
+        self.keep_pinned(url, &kept)?;
+        Ok(Some(kept))
+    }
+
+    fn keep_pinned(&self, url: &str, kept: &Kept) -> Result<()> {
         if let Ok(bytes) = serde_json::to_vec(&Memo::without_validators(kept.clone())) {
+            let row = pinned_key(url, &kept.blob);
             self.store.put(Table::Remotes, &row, &bytes)?;
         }
-        Ok(Some(kept))
+        Ok(())
     }
 
     /// Finds the file of `op` here or fetches it.
@@ -483,6 +489,11 @@ fn authorization(url: &str, keyring: &dyn Keyring) -> (Option<String>, Option<Se
 fn memo_key(url: &str, secret_name: Option<&str>) -> String {
     let text = format!("{url}\n{}", secret_name.unwrap_or_default());
     format!("file-{}", Digest::sha256_of(text.as_bytes()).hex())
+}
+
+/// What a pinned file is remembered by.
+fn pinned_key(url: &str, blob: &Digest) -> String {
+    memo_key(&format!("{url} {blob}"), None)
 }
 
 fn web_error(url: &str, e: rbuild_registry::Error) -> Error {

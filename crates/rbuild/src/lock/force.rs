@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rbuild_frontend::Plan;
 use rbuild_oci::{Digest, Platform, Reference};
 use rbuild_progress::{CancelToken, Event, Sink, WarningNote};
-use rbuild_source::{ImagePin, Others, Pins};
+use rbuild_source::{Error, ImagePin, Others, Pins};
 
 use super::needs::{Source, sources};
 use super::{Lock, LockPolicy, LockProblem, Pinned, file};
@@ -140,14 +140,7 @@ impl InForce<'_> {
     ) -> Result<Answered> {
         match pin {
             Pinned::Store(id) => stored(self.engine, reference, id),
-            Pinned::Registry(pin) => pinned(self.engine, reference, (platform, pin), cancel)
-                .map_err(|error| {
-                    error.help(format!(
-                        "{} says so; `rbuild lock --update={}` locks what the registry has now",
-                        self.name,
-                        reference.familiar()
-                    ))
-                }),
+            Pinned::Registry(pin) => pinned(self.engine, reference, (platform, pin), cancel),
         }
     }
 
@@ -214,7 +207,15 @@ pub(super) fn pinned(
     cancel: &CancelToken,
 ) -> Result<Answered> {
     let images = engine.registry_images();
-    let found = images.find_pinned(engine.layers(), reference, (platform, pin), cancel)?;
+    let found = images.find_pinned(engine.layers(), reference, (platform, pin), cancel);
+    let found = found.map_err(|error| {
+        let is_of_registry = matches!(error, Error::Registry { .. } | Error::OtherManifest { .. });
+        let help = is_of_registry.then(|| {
+            let name = reference.familiar();
+            format!("the lock has this digest; `rbuild lock --update={name}` locks what {name} stands for now")
+        });
+        BuildError::from(error).helps(help)
+    })?;
     Ok(registry_answer(found))
 }
 

@@ -16,6 +16,9 @@ use crate::{BuildError, Result};
 /// The version that is written, and the latest that is read.
 const VERSION: u64 = 1;
 
+/// What is wrong with an address that holds a password.
+const SECRET: &str = "it holds what lets somebody in, which no lock does";
+
 /// Only as much of a lock as tells its version.
 #[derive(Deserialize)]
 struct Head {
@@ -204,7 +207,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Lock> {
             lock.files.insert(entry, file);
         }
         for (entry, commit) in whole.git {
-            let commit = read_commit(commit).map_err(|e| wrong(entry.clone(), e))?;
+            let commit = read_commit(&entry, commit).map_err(|e| wrong(entry.clone(), e))?;
             lock.commits.insert(entry, commit);
         }
         Ok(lock)
@@ -246,7 +249,7 @@ fn read_file(entry: &str, file: File) -> Result<LockedFile, String> {
         return Err("it is no address of a file".to_owned());
     }
     if file_name(entry) != entry {
-        return Err("it holds what lets somebody in, which no lock does".to_owned());
+        return Err(SECRET.to_owned());
     }
     only_sha256(&file.digest)?;
     let modified = match &file.modified {
@@ -265,12 +268,15 @@ fn read_file(entry: &str, file: File) -> Result<LockedFile, String> {
     })
 }
 
-fn read_commit(commit: Commit) -> Result<LockedCommit, String> {
+fn read_commit(entry: &str, commit: Commit) -> Result<LockedCommit, String> {
     let pin = CommitPin {
         commit: commit.commit,
         tag: commit.tag,
         full_ref: commit.full_ref,
     };
+    if file_name(entry) != entry {
+        return Err(SECRET.to_owned());
+    }
     if !pin.is_sound() {
         return Err(
             "it needs the full name of a commit, and \"ref\" and \"tag\" as git writes them"

@@ -1,35 +1,32 @@
-//! `rbuild lock`, and builds that go by a lock.
+//! `rbuild lock`: what comes into a lock, what stays, what goes.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use rbuild_testkit::{
-    Finished, GitServer, Privilege, Registry, Tree, WebReply, WebServer, git, granted, need_tool,
-    run,
-};
+use rbuild_testkit::{Finished, GitServer, Registry, Tree, WebReply, WebServer, git, run};
 
 use crate::add_git::Repository;
 use crate::place::{LIMIT, Place};
 
 /// A registry, a server and a repository, whose content can be changed, and a place that builds of them.
-struct World {
-    registry: Registry,
-    body: Arc<Mutex<String>>,
-    server: WebServer,
-    repository: Repository,
+pub struct World {
+    pub registry: Registry,
+    pub body: Arc<Mutex<String>>,
+    pub server: WebServer,
+    pub repository: Repository,
     repositories: GitServer,
-    place: Place,
+    pub place: Place,
 }
 
-const EPOCH: &str = "SOURCE_DATE_EPOCH=1700000000";
+pub const EPOCH: &str = "SOURCE_DATE_EPOCH=1700000000";
 /// Files of new layers get no later time, so that a layer that is made again is the same.
-const CLAMPED: &str = "type=image,rewrite-timestamp=true";
+pub const CLAMPED: &str = "type=image,rewrite-timestamp=true";
 
 impl World {
     /// `text` may name `{base}`, `{url}` and `{git}`.
-    fn new(text: &str) -> World {
+    pub fn new(text: &str) -> World {
         let registry = Registry::start();
         let body = Arc::new(Mutex::new("one".to_owned()));
         let shown = Arc::clone(&body);
@@ -52,23 +49,23 @@ impl World {
         world
     }
 
-    fn named(&self, text: &str) -> String {
+    pub fn named(&self, text: &str) -> String {
         text.replace("{base}", &self.base())
             .replace("{url}", &self.server.url("/f"))
             .replace("{git}", &self.git())
             .replace("{host}", &self.registry.host())
     }
 
-    fn base(&self) -> String {
+    pub fn base(&self) -> String {
         format!("{}/base:1", self.registry.host())
     }
 
-    fn git(&self) -> String {
+    pub fn git(&self) -> String {
         self.repositories.url("r.git/.git")
     }
 
     /// Pushes an image with one file under a name of the registry.
-    fn push(&self, name: &str, content: &str, words: &[&str]) {
+    pub fn push(&self, name: &str, content: &str, words: &[&str]) {
         let maker = Place::with("FROM scratch\nCOPY b /b\n", Tree::new().file("b", content));
         let name = format!("{}/{name}", self.registry.host());
         let mut all = vec!["-t", name.as_str(), "--push", "--build-arg", EPOCH];
@@ -77,35 +74,35 @@ impl World {
     }
 
     /// Changes all that names and addresses stand for.
-    fn move_on(&self) {
+    pub fn move_on(&self) {
         self.push("base:1", "second", &[]);
         *self.body.lock().expect("nobody panicked") = "two".to_owned();
         self.repository
             .commit(Tree::new().file("g", "second"), "on");
     }
 
-    fn lock(&self, words: &[&str]) -> Finished {
+    pub fn lock(&self, words: &[&str]) -> Finished {
         let mut all = vec!["lock", "--progress", "plain"];
         all.extend(words);
         all.push("context");
         self.place.run(&all)
     }
 
-    fn lock_path(&self) -> PathBuf {
+    pub fn lock_path(&self) -> PathBuf {
         self.place.context().join("Dockerfile.lock")
     }
 
-    fn lock_text(&self) -> String {
+    pub fn lock_text(&self) -> String {
         fs::read_to_string(self.lock_path()).expect("there is a lock")
     }
 
     /// Builds with an epoch and returns the id.
-    fn id(&self, words: &[&str]) -> String {
+    pub fn id(&self, words: &[&str]) -> String {
         id(&self.place, words)
     }
 }
 
-fn id(place: &Place, words: &[&str]) -> String {
+pub fn id(place: &Place, words: &[&str]) -> String {
     let file = place.dir().join("id");
     let path = file.display().to_string();
     let mut all = vec![
@@ -122,173 +119,8 @@ fn id(place: &Place, words: &[&str]) -> String {
 }
 
 /// All kinds of things that come from the network.
-const ALL: &str = "FROM {base} AS base\nADD {url} /f\nADD {git}#main /g/\n\
+pub const ALL: &str = "FROM {base} AS base\nADD {url} /f\nADD {git}#main /g/\n\
                    FROM scratch\nCOPY --from=base / /\nCOPY --from={host}/base:1 /b /again\n";
-
-#[test]
-fn a_locked_build_gives_the_image_that_was_locked() {
-    let world = World::new(ALL);
-    let made = world.lock(&[]).expect_success();
-    for name in [
-        world.base(),
-        world.server.url("/f"),
-        format!("{}#main", world.git()),
-    ] {
-        assert!(made.stdout.contains(&format!("+ {name} ")), "{made}");
-    }
-    let first = world.id(&[]);
-    assert_eq!(world.id(&["--locked"]), first);
-    world.move_on();
-    assert_eq!(world.id(&["--locked", "--no-cache"]), first);
-    // Where nothing of it was ever built, too.
-    let other = Place::new(&world.named(ALL));
-    other.write("Dockerfile.lock", &world.lock_text());
-    world.registry.forget_requests();
-    let refused = other.build(&["--locked"]).expect_code(1);
-    assert!(
-        refused.stderr.contains("is not what was locked"),
-        "{refused}"
-    );
-    *world.body.lock().expect("nobody panicked") = "one".to_owned();
-    assert_eq!(id(&other, &["--locked"]), first);
-    let asked = world.registry.requests();
-    assert!(
-        asked.iter().all(|asked| !asked.contains("/manifests/1")),
-        "{asked:?}"
-    );
-    *world.body.lock().expect("nobody panicked") = "two".to_owned();
-    assert_ne!(id(&world.place, &["--pull", "--no-cache"]), first);
-    world.place.assert_intact();
-    other.assert_intact();
-}
-
-#[test]
-fn a_locked_build_shares_the_cache_of_others() {
-    let world = World::new(ALL);
-    world.lock(&[]).expect_success();
-    world.place.build(&[]).expect_success();
-    let again = world.place.build(&["--locked"]).expect_success();
-    let steps = crate::place::cached_steps(&again);
-    let made = |step: &&String| step.starts_with('[');
-    assert_eq!(steps.iter().filter(made).count(), 4, "{again}");
-}
-
-/// Nothing can be sent: a network namespace whose loopback interface is down.
-fn without_network(command: &Command) -> Finished {
-    let mut all = Command::new(need_tool("unshare"));
-    all.arg("-n")
-        .arg(command.get_program())
-        .args(command.get_args());
-    if let Some(dir) = command.get_current_dir() {
-        all.current_dir(dir);
-    }
-    run(all.env_remove("RBUILD_ROOT"), LIMIT)
-}
-
-#[test]
-fn lock_and_store_build_without_a_network() {
-    if !granted(Privilege::Root) {
-        return;
-    }
-    let world = World::new(ALL);
-    world.lock(&[]).expect_success();
-    let first = world.id(&[]);
-    world.move_on();
-    let id = world.place.dir().join("id2");
-    let path = id.display().to_string();
-    for words in [
-        &["--locked", "--offline"][..],
-        &["--locked"],
-        &["--locked", "--offline", "--no-cache"],
-    ] {
-        let mut all = vec![
-            "--iidfile",
-            path.as_str(),
-            "--build-arg",
-            EPOCH,
-            "-o",
-            CLAMPED,
-        ];
-        all.extend(words);
-        without_network(&world.place.build_command(&all)).expect_success();
-        assert_eq!(fs::read_to_string(&id).expect("the id is written"), first);
-    }
-    let plain = world.place.build_command(&["--pull", "--build-arg", EPOCH]);
-    without_network(&plain).expect_code(1);
-    // A check needs none either.
-    let check = world.place.rbuild(&["lock", "--check", "context"]);
-    without_network(&check).expect_success();
-}
-
-#[test]
-fn offline_a_lock_says_what_names_stand_for_and_no_more() {
-    let world = World::new("FROM {base}\nADD {url} /f\n");
-    world.lock(&[]).expect_success();
-    let first = world.id(&[]);
-    world.push("base:1", "second", &[]);
-    let second = world.id(&["--pull"]);
-    assert_ne!(second, first);
-    assert_eq!(world.id(&["--offline"]), first);
-    fs::remove_file(world.lock_path()).expect("there is a lock");
-    assert_eq!(world.id(&["--offline"]), second);
-    world.place.write("Dockerfile.lock", "not a lock\n");
-    let told = world.place.build(&["--offline"]).expect_success();
-    assert!(told.stderr.contains("LockIgnored"), "{told}");
-}
-
-#[test]
-fn what_is_not_in_the_lock_is_refused_with_its_place() {
-    let world = World::new("FROM {base}\n");
-    let missing = world.place.build(&["--locked"]).expect_code(2);
-    assert!(
-        missing.stderr.contains("Dockerfile.lock does not exist"),
-        "{missing}"
-    );
-    assert!(missing.stderr.contains("`rbuild lock`"), "{missing}");
-    world.lock(&[]).expect_success();
-    for (line, what) in [
-        ("COPY --from={host}/other:1 / /", "the image {host}/other:1"),
-        (
-            "RUN --mount=from={host}/other:2,target=/m true",
-            "the image {host}/other:2",
-        ),
-        ("ADD {url} /", "{url}"),
-        ("ADD {git}#main /", "{git}#main"),
-    ] {
-        let text = world.named(&format!("FROM {{base}}\n# more\n{line}\n"));
-        world.place.write("Dockerfile", &text);
-        world.registry.forget_requests();
-        let asked = world.server.asked().len();
-        let refused = world.place.build(&["--locked"]).expect_code(1);
-        let what = format!("{} is not in Dockerfile.lock", world.named(what));
-        for wanted in [
-            &*what,
-            "Dockerfile:3",
-            "`rbuild lock`, with the options of this build, adds it",
-        ] {
-            assert!(refused.stderr.contains(wanted), "{wanted}\n{refused}");
-        }
-        assert_eq!(world.server.asked().len(), asked);
-        world
-            .lock(&["--check"])
-            .expect_code(1)
-            .expect_text("is missing (line 3)");
-    }
-    world
-        .place
-        .write("Dockerfile", &world.named("FROM {base}\n"));
-    let refused = world
-        .place
-        .build(&["--locked", "--platform", "linux/arm64"])
-        .expect_code(1);
-    for wanted in [
-        "for linux/arm64: it is there for linux/amd64",
-        "--platform linux/arm64",
-    ] {
-        assert!(refused.stderr.contains(wanted), "{refused}");
-    }
-    world.place.build(&["--locked", "--pull"]).expect_code(2);
-}
 
 #[test]
 fn what_the_dockerfile_pins_needs_no_lock() {
@@ -457,64 +289,6 @@ fn platforms_are_of_one_index() {
 }
 
 #[test]
-fn a_lock_that_was_tampered_with_is_refused() {
-    let world = World::new("FROM {host}/multi:1\nADD {url} /f\n");
-    world.push("multi:1", "x", &["--platform", "linux/amd64,linux/arm64"]);
-    let both = ["--platform", "linux/amd64,linux/arm64"];
-    world.lock(&both).expect_success();
-    let text = world.lock_text();
-    let digest = |platform: &str| {
-        let line = text
-            .lines()
-            .find(|line| line.contains(platform))
-            .expect("it is locked");
-        line.split('"').nth(3).expect("it has a digest").to_owned()
-    };
-    let (amd64, arm64) = (digest("linux/amd64"), digest("linux/arm64"));
-    let unknown = format!("sha256:{}", "0".repeat(64));
-    for (tampered, wanted) in [
-        (text.replace(&amd64, &unknown), "locked is sha256:0000"),
-        (text.replace(&digest("\"digest\""), &unknown), "sha256:0000"),
-        (
-            text.replace("\"version\": 1", "\"version\": 9"),
-            "has version 9 of the format",
-        ),
-        (text.replace(&amd64, "sha256:12"), "Dockerfile.lock:7"),
-        (text[..text.len() / 2].to_owned(), "is no lock"),
-        ("FROM x\n".to_owned(), "is no lock"),
-    ] {
-        world.place.write("Dockerfile.lock", &tampered);
-        let fresh = Place::new(
-            &fs::read_to_string(world.place.context().join("Dockerfile")).expect("it is there"),
-        );
-        fresh.write("Dockerfile.lock", &tampered);
-        let refused = fresh.build(&["--locked"]).expect_code(1);
-        assert!(refused.stderr.contains(wanted), "{wanted}\n{refused}");
-        assert!(
-            refused.stderr.contains("help:") || refused.stderr.contains("lock"),
-            "{refused}"
-        );
-    }
-    // The manifest of another platform is in the index, but not for this one.
-    let fresh = Place::new(
-        &fs::read_to_string(world.place.context().join("Dockerfile")).expect("it is there"),
-    );
-    fresh.write("Dockerfile.lock", &text.replace(&amd64, &arm64));
-    let refused = fresh.build(&["--locked"]).expect_code(1);
-    assert!(
-        refused.stderr.contains("the lock contradicts itself"),
-        "{refused}"
-    );
-    let file = world.lock_path();
-    fs::remove_file(&file).expect("there is a lock");
-    fs::create_dir(&file).expect("make a directory");
-    let refused = world.place.build(&["--locked"]).expect_code(1);
-    assert!(refused.stderr.contains("read the lock"), "{refused}");
-    let refused = world.lock(&[]).expect_code(1);
-    assert!(refused.stderr.contains("read the lock"), "{refused}");
-}
-
-#[test]
 fn contexts_from_elsewhere_are_locked_in_a_file_of_its_own() {
     let world = World::new("FROM scratch\n");
     let text = "FROM scratch\nCOPY g /\n";
@@ -590,32 +364,6 @@ fn named_contexts_are_locked_and_stay() {
 }
 
 #[test]
-fn what_lets_somebody_in_is_in_no_lock() {
-    let world = World::new("FROM scratch\n");
-    let url = world
-        .server
-        .url("/f?v=1&token=geheim")
-        .replace("://", "://user:geheim@");
-    world
-        .place
-        .write("Dockerfile", &format!("FROM scratch\nADD {url} /f\n"));
-    let made = world.lock(&[]).expect_success();
-    assert!(!made.text().contains("geheim"), "{made}");
-    let text = world.lock_text();
-    assert!(
-        !text.contains("geheim") && text.contains("/f?v=1&token=***"),
-        "{text}"
-    );
-    // With another login it is the same file.
-    let other = fs::read_to_string(world.place.context().join("Dockerfile")).expect("it is there");
-    world
-        .place
-        .write("Dockerfile", &other.replace("geheim", "anders"));
-    world.place.build(&["--locked"]).expect_success();
-    world.lock(&["--check"]).expect_success();
-}
-
-#[test]
 fn images_of_the_store_are_locked_by_their_id() {
     let world = World::new("FROM mine:1\nLABEL a=b\n");
     let maker = Place::with("FROM scratch\nCOPY b /b\n", Tree::new().file("b", "x"));
@@ -664,4 +412,138 @@ fn every_stage_is_locked_unless_one_is_named() {
         .place
         .build(&["--locked", "--target", "a"])
         .expect_success();
+}
+
+#[test]
+fn triggers_of_bases_are_locked_and_stay() {
+    let world = World::new("FROM {host}/trigger:1\n");
+    let maker = Place::new(&world.named(
+        "FROM scratch\nENV W={url}\nONBUILD COPY --from={host}/base:1 /b /\nONBUILD ADD $W /f\n",
+    ));
+    let name = format!("{}/trigger:1", world.registry.host());
+    maker.build(&["-t", &name, "--push"]).expect_success();
+    let made = world.lock(&[]).expect_success();
+    assert!(made.stdout.contains("3 entries"), "{made}");
+    assert_eq!(world.lock_text().matches("\"indirect\": true").count(), 2);
+    world.place.build(&["--locked"]).expect_success();
+    world.lock(&["--check"]).expect_success();
+    // Where the base is not in the store nobody knows what it triggers.
+    let other = Place::new(&world.named("FROM {host}/trigger:1\n"));
+    other.write("Dockerfile.lock", &world.lock_text());
+    let blind = other.run(&["lock", "--check", "context"]).expect_success();
+    assert!(
+        blind.stdout.contains("trigger:1 is not in the store"),
+        "{blind}"
+    );
+    world
+        .place
+        .write("Dockerfile", &world.named("FROM {host}/base:1\n"));
+    let kept = world.lock(&[]).expect_success();
+    assert!(
+        kept.stdout
+            .contains("2 entries, 1 of them for other arguments"),
+        "{kept}"
+    );
+}
+
+#[test]
+fn a_lock_lies_beside_its_dockerfile_or_where_it_is_told() {
+    let world = World::new("FROM {base}\n");
+    let text = world.named("FROM {base}\n");
+    world.place.write("deploy/Other", &text);
+    let file = world
+        .place
+        .context()
+        .join("deploy/Other")
+        .display()
+        .to_string();
+    world.lock(&["-f", &file]).expect_success();
+    assert!(world.place.context().join("deploy/Other.lock").exists());
+    assert!(!world.lock_path().exists());
+    world
+        .place
+        .build(&["--locked", "-f", &file])
+        .expect_success();
+    world.place.build(&["--locked"]).expect_code(2);
+    let lock = world
+        .place
+        .context()
+        .join("deploy/Other.lock")
+        .display()
+        .to_string();
+    world
+        .place
+        .build(&["--locked", "--lock-file", &lock])
+        .expect_success();
+    world.place.build(&["--lock-file", &lock]).expect_code(2);
+    // A Dockerfile on standard input lies nowhere.
+    let piped = |words: &[&str]| {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(r#"printf %s "$0" | "$@""#).arg(&text);
+        let inner = world.place.rbuild(words);
+        command.arg(inner.get_program()).args(inner.get_args());
+        run(
+            command
+                .current_dir(world.place.dir())
+                .env_remove("RBUILD_ROOT"),
+            LIMIT,
+        )
+    };
+    let nowhere = piped(&["lock", "-f", "-", "context"]).expect_code(2);
+    assert!(
+        nowhere.stderr.contains("name a place with --lock-file"),
+        "{nowhere}"
+    );
+    piped(&["lock", "-f", "-", "-o", "piped.lock", "context"]).expect_success();
+    let nowhere = piped(&["build", "--locked", "-f", "-", "context"]).expect_code(2);
+    assert!(
+        nowhere.stderr.contains("name a place with --lock-file"),
+        "{nowhere}"
+    );
+    piped(&[
+        "build",
+        "--locked",
+        "--lock-file",
+        "piped.lock",
+        "-f",
+        "-",
+        "context",
+    ])
+    .expect_success();
+}
+
+#[test]
+fn a_lock_that_cannot_be_written_stays_as_it_is() {
+    let world = World::new("FROM {base}\n");
+    let missing = world.lock(&["-o", "nowhere/x.lock"]).expect_code(1);
+    assert!(
+        missing
+            .stderr
+            .contains("write the lock nowhere/x.lock: No such file"),
+        "{missing}"
+    );
+    // What is no lock is not written over, either.
+    world
+        .place
+        .write("Dockerfile.lock", "{\"name\": \"other\"}\n");
+    let foreign = world.lock(&[]).expect_code(1);
+    for wanted in [
+        "is no lock: missing field `version`",
+        "make it again with `rbuild lock`",
+    ] {
+        assert!(foreign.stderr.contains(wanted), "{foreign}");
+    }
+    assert_eq!(world.lock_text(), "{\"name\": \"other\"}\n");
+    fs::remove_file(world.lock_path()).expect("it is there");
+    // A link leads to the same file afterwards.
+    world.place.write("real.lock", "{\"version\": 1}");
+    std::os::unix::fs::symlink("real.lock", world.lock_path()).expect("make a link");
+    world.lock(&[]).expect_success();
+    assert!(world.lock_path().is_symlink());
+    let real = fs::read_to_string(world.place.context().join("real.lock"));
+    assert!(real.expect("it is there").contains("base:1"));
+    let names = fs::read_dir(world.place.context())
+        .expect("it is there")
+        .count();
+    assert_eq!(names, 3);
 }

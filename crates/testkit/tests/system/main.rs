@@ -22,6 +22,7 @@ mod leftovers;
 mod load_docker;
 mod load_podman;
 mod lock;
+mod locked;
 mod login;
 mod media;
 mod mounts;
