@@ -56,6 +56,8 @@ pub enum Event {
     Log(LogChunk),
     /// Something is legal but probably not meant.
     Warning(WarningNote),
+    /// A vertex is carried out because its result was not found.
+    Miss(MissNote),
 }
 
 impl Event {
@@ -160,4 +162,16 @@ pub struct WarningNote {
     pub line: Option<u32>,
     /// Last line of the place, inclusive.
     pub end_line: Option<u32>,
+}
+
+/// Why the result of a vertex was not found in the cache; sent after the vertex began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MissNote {
+    /// Which vertex.
+    pub vertex: VertexKey,
+    /// What kind of reason, one word for programs: `new`, `changed`, `follows`, `forced`, `unfinished`,
+    /// `evicted`, `gone`.
+    pub kind: &'static str,
+    /// The reason in one line, without control characters.
+    pub reason: String,
 }

@@ -27,6 +27,8 @@ mod meter;
 mod sink;
 
 pub use cancel::{CancelReader, CancelToken, Cancelled};
-pub use event::{Event, LogChunk, StatusUpdate, Stream, VertexKey, VertexUpdate, WarningNote};
+pub use event::{
+    Event, LogChunk, MissNote, StatusUpdate, Stream, VertexKey, VertexUpdate, WarningNote,
+};
 pub use meter::Meter;
 pub use sink::{ChannelSink, CollectSink, NullSink, Sink, channel, channel_of};

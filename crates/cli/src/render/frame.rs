@@ -241,7 +241,11 @@ impl Artist {
             .take(room.min(4))
             .map(|status| self.status(status))
             .collect();
-        let left = (room - statuses.len()).min(LOG_LINES);
+        let why = step.miss.iter().take(room - statuses.len());
+        let why: Vec<Row> = why
+            .map(|why| self.log(&format!("cache miss: {why}")))
+            .collect();
+        let left = (room - statuses.len() - why.len()).min(LOG_LINES);
         let mut logs: Vec<Row> = step
             .tail
             .lines()
@@ -252,7 +256,7 @@ impl Artist {
             .map(|text| self.log(&text))
             .collect();
         logs.reverse();
-        statuses.into_iter().chain(logs).collect()
+        why.into_iter().chain(statuses).chain(logs).collect()
     }
 
     fn status(&self, status: &StatusUpdate) -> Row {

@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use rbuild::progress::{Event, LogChunk, StatusUpdate, Stream, VertexUpdate, WarningNote};
+use rbuild::progress::{
+    Event, LogChunk, MissNote, StatusUpdate, Stream, VertexUpdate, WarningNote,
+};
 use serde_json::{Map, Value, json};
 
 /// Returns one event that arrived `now` as a line, its end included.
@@ -18,6 +20,8 @@ pub fn line(event: &Event, now: SystemTime) -> Vec<u8> {
         Event::Status(update) => ("statuses", status(update, now)),
         Event::Log(chunk) => ("logs", log(chunk)),
         Event::Warning(note) => ("warnings", warning(note)),
+        // A list of our own: clients that do not know it pass over it.
+        Event::Miss(note) => ("misses", miss(note)),
     };
     let mut text = json!({ list: [record] }).to_string().into_bytes();
     text.push(b'\n');
@@ -65,6 +69,14 @@ fn log(chunk: &LogChunk) -> Value {
     fields.put("stream", stream);
     fields.put("data", STANDARD.encode(&chunk.data));
     fields.put("timestamp", time(chunk.at));
+    fields.0.into()
+}
+
+fn miss(note: &MissNote) -> Value {
+    let mut fields = Fields::default();
+    fields.put("vertex", note.vertex.as_str());
+    fields.put("kind", note.kind);
+    fields.put("reason", note.reason.as_str());
     fields.0.into()
 }
 

@@ -14,6 +14,8 @@ use super::trace::{Step, StepState, Trace, since};
 
 /// How long a step keeps the floor while others have something to say.
 pub const FLOOR: Duration = Duration::from_secs(5);
+/// What the reason for a miss is called among the pieces of a step's work.
+const MISS: &str = "cache miss";
 /// Shortest time between two lines about the same piece of work.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -77,6 +79,12 @@ impl Plain {
             Event::Vertex(_) => {}
             Event::Status(update) => self.status(update, now),
             Event::Log(chunk) => self.log(chunk),
+            Event::Miss(note) => {
+                let line = format!("cache miss: {}", clean(&note.reason));
+                let voice = self.voice(&note.vertex);
+                voice.pending.status(MISS, line);
+                voice.touch();
+            }
             Event::Warning(note) => {
                 if let Some(key) = &note.vertex {
                     let text = clean(&note.short);

@@ -35,6 +35,8 @@ pub struct Step {
     pub spent_before: Duration,
     /// How it ended or stands.
     pub state: StepState,
+    /// Why its result was not found in the cache, if that is known.
+    pub miss: Option<String>,
     /// Pieces of its work in order of appearance.
     pub statuses: Vec<StatusUpdate>,
     /// End of its output.
@@ -67,6 +69,11 @@ impl Trace {
             Event::Status(update) => self.status(update),
             Event::Log(chunk) => self.log(chunk),
             Event::Warning(note) => self.warnings.push(note.clone()),
+            Event::Miss(note) => {
+                if let Some(step) = self.steps.get_mut(&note.vertex) {
+                    step.miss = Some(clean(&note.reason));
+                }
+            }
         }
     }
 
