@@ -15,7 +15,7 @@ use rbuild_exporter::{Assembled, AssembledImage, Document};
 use rbuild_layer::{LayerId, LayerStore};
 use rbuild_oci::{Descriptor, Digest, MediaType, Reference};
 use rbuild_progress::{CancelToken, Meter, Sink, VertexKey};
-use rbuild_registry::{Client, PushBlob, PushContext, Supply, note_blob_homes};
+use rbuild_registry::{Client, PushBlob, PushContext, Supply};
 
 use crate::engine::Engine;
 use crate::{BuildError, Result};
@@ -146,8 +146,7 @@ impl<'a> Pushing<'a> {
         let client = self.client(repository)?;
         let pushed = client.push_blobs(repository, &blobs, &cx);
         pushed.map_err(|error| BuildError::push(repository, error))?;
-        let digests = content.iter().map(|blob| &blob.digest);
-        Ok(note_blob_homes(store, repository, digests)?)
+        Ok(())
     }
 
     /// The manifests under an index; a single one goes with its name.

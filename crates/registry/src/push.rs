@@ -90,7 +90,8 @@ impl Client {
     ///
     /// Mounted from another repository if that works, else sent; through broken connections, of which
     /// large blobs are resumed, also by a later call in another process. One of several processes or
-    /// threads that push the same blob to the same place sends it, the others wait for it.
+    /// threads that push the same blob to the same registry sends it, the others wait for it. Which
+    /// repository has it is noted, and those that are noted are tried for a mount beside those of `blob`.
     ///
     /// Errors: `PushDenied`, `Refused`, `Unsent`, `TookOther`, `Supply`, `Store`, those of the
     /// connection, `Cancelled`.

@@ -14,7 +14,7 @@ use rbuild_exporter::{ImageOptions, stays_as_it_came};
 use rbuild_layer::{Compression, LayerId};
 use rbuild_oci::{Descriptor, Reference};
 use rbuild_progress::{CancelToken, Sink, VertexKey};
-use rbuild_registry::{InStore, PushContext, note_blob_homes};
+use rbuild_registry::{InStore, PushContext};
 use rbuild_worker::Made;
 
 use super::{Target, wanted};
@@ -296,11 +296,7 @@ fn send_one(
         cancel,
     };
     target.client(engine, name)?.push_blob(name, &blob, &cx)?;
-    Ok(note_blob_homes(
-        engine.store(),
-        name,
-        [&ready.blob.digest].into_iter(),
-    )?)
+    Ok(())
 }
 
 /// Whether waiting helps nothing.

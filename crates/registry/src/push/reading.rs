@@ -14,6 +14,7 @@ use super::upload::{Question, Upload};
 use super::{PushBlob, PushContext, Pushed};
 use crate::client::Client;
 use crate::fetch::Guard;
+use crate::homes::{blob_homes, note_blob_homes};
 use crate::outgoing::{Ask, PIECE_BYTES};
 use crate::{Error, Result};
 
@@ -37,11 +38,13 @@ impl Client {
         cx: &PushContext<'_>,
     ) -> Result<Pushed> {
         let digest = &blob.descriptor.digest;
-        let lock = format!("push {} {digest}", reference.name());
+        // For the whole registry: what goes to another of its repositories can be taken over from there.
+        let lock = format!("push {} {digest}", reference.domain());
         let _alone = cx
             .store
             .work_lock(&lock, cx.cancel)
             .map_err(|source| refused(digest, source))?;
+        let blob = &with_homes(reference, blob, cx)?;
         let mut reading = Reading {
             reference,
             blob,
@@ -60,8 +63,24 @@ impl Client {
         };
         cx.cancel.check()?;
         let _guard = Guard(self.runtime()?.spawn(upload.run()));
-        reading.answer(receiver)
+        let pushed = reading.answer(receiver)?;
+        note_blob_homes(cx.store, reference, [digest].into_iter())
+            .map_err(|source| refused(digest, source))?;
+        Ok(pushed)
     }
+}
+
+/// The blob with all repositories that are known to have it.
+fn with_homes(reference: &Reference, blob: &PushBlob, cx: &PushContext<'_>) -> Result<PushBlob> {
+    let digest = &blob.descriptor.digest;
+    let known = blob_homes(cx.store, reference, digest);
+    let mut with = blob.clone();
+    for home in known.map_err(|source| refused(digest, source))? {
+        if home != reference.path() && !with.mount_from.contains(&home) {
+            with.mount_from.push(home);
+        }
+    }
+    Ok(with)
 }
 
 impl Reading<'_> {

@@ -229,11 +229,39 @@ fn what_the_store_lacks_is_brought_only_if_the_registry_lacks_it_too() {
 }
 
 #[test]
+fn a_blob_for_two_repositories_of_a_registry_is_sent_once() {
+    let (server, here) = (Server::start(), Here::new());
+    let bytes = noise(200_000);
+    let blob = here.blob(&bytes);
+    let push = |name: &str| {
+        let pushed = here.push(
+            &client(),
+            &server.reference(name),
+            std::slice::from_ref(&blob),
+        );
+        pushed.unwrap().remove(0)
+    };
+    let (app, cache) = std::thread::scope(|scope| {
+        let app = scope.spawn(|| push("app:1"));
+        let cache = scope.spawn(|| push("cache:1"));
+        (app.join().unwrap(), cache.join().unwrap())
+    });
+    let from = |path: &str| Pushed::Mounted { from: path.into() };
+    let outcomes = [(Pushed::Sent, from("app")), (from("cache"), Pushed::Sent)];
+    assert!(outcomes.contains(&(app, cache)));
+    assert_eq!(server.state().uploads.received, bytes.len() as u64);
+    // Known from then on, also where the registry forgot it.
+    assert!(matches!(push("third:1"), Pushed::Mounted { .. }));
+    server.state().uploads.blobs.clear();
+    assert_eq!(push("fourth:1"), Pushed::Sent);
+}
+
+#[test]
 fn a_failure_ends_the_wait_for_a_blob_that_another_process_sends() {
     let (server, here) = (Server::start(), Here::new());
     let (sent_by_another, absent) = (here.blob(b"busy"), Here::new().blob(b"absent"));
     let digest = &sent_by_another.descriptor.digest;
-    let key = format!("push {}/a/b {digest}", server.host());
+    let key = format!("push {} {digest}", server.host());
     let held = here.store.work_lock(&key, &CancelToken::new()).unwrap();
     let (reference, blobs) = (server.reference("a/b:1"), [sent_by_another, absent]);
     let (ended, end) = std::sync::mpsc::channel();
