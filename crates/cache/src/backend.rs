@@ -3,6 +3,7 @@
 //! One file or folder for each kind below `backend/`.
 
 mod local;
+mod registry;
 
 use std::collections::BTreeSet;
 
@@ -13,6 +14,7 @@ use rbuild_store::Store;
 use crate::Result;
 
 pub use local::{Direction, LocalBackend, LocalPlace};
+pub use registry::{Form, RegistryBackend, RegistryPlace};
 
 /// Media type of an index.
 pub(crate) const INDEX_TYPE: &str = "application/vnd.rbuild.cache.index.v1+zstd";

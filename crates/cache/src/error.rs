@@ -58,6 +58,14 @@ pub enum Error {
         /// What is wrong, and where.
         reason: String,
     },
+    /// The place holds something else than a cache of ours.
+    #[error("the cache {place} holds {what}")]
+    Foreign {
+        /// [`crate::Backend::name`].
+        place: String,
+        /// What it holds, and what to do.
+        what: String,
+    },
     /// A document is larger than anything that is sensible.
     #[error("the {what} in the cache {place} has more than {limit} bytes")]
     TooLarge {

@@ -20,7 +20,10 @@ mod remote;
 mod trust;
 
 pub use attrs::Attrs;
-pub use backend::{Backend, Direction, IndexDocument, LocalBackend, LocalPlace, NewIndex};
+pub use backend::{
+    Backend, Direction, Form, IndexDocument, LocalBackend, LocalPlace, NewIndex, RegistryBackend,
+    RegistryPlace,
+};
 pub use entry::{BlobRef, Entry, LayerEntry, Signature, Signed, StepEntry};
 pub use error::{Error, Result};
 pub use export::{Exporter, Results, Writer, Written};

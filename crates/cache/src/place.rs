@@ -3,7 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::backend::{Backend, Direction, LocalBackend, LocalPlace};
+use rbuild_oci::Reference;
+use rbuild_registry::LazyClient;
+
+use crate::backend::{
+    Backend, Direction, LocalBackend, LocalPlace, RegistryBackend, RegistryPlace,
+};
+use crate::remote::ORIGIN;
 use crate::{Attrs, Error, Result};
 
 /// Attributes that are nobody else's business: they do not go into the store with the origin of a layer.
@@ -26,21 +32,27 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PlaceKind {
     Local(LocalPlace),
+    Registry(RegistryPlace),
 }
 
 impl Place {
     /// Takes the attributes of a place of this kind. Errors: [`Error::Spec`] for another kind, or an
     /// attribute that is missing or wrong.
     pub fn parse(kind: &str, attrs: &mut Attrs, direction: Direction) -> Result<Self> {
-        let given = attrs.given();
+        let mut given = attrs.given();
         let parsed = match kind {
             "local" => PlaceKind::Local(LocalPlace::parse(attrs, direction)?),
+            "registry" => PlaceKind::Registry(RegistryPlace::parse(attrs, direction)?),
             other => {
                 return Err(Error::Spec(format!(
                     "type={other} is no cache: registry, local, inline, s3, gha"
                 )));
             }
         };
+        if let PlaceKind::Registry(registry) = &parsed {
+            // With the scope in its tag, by which alone it differs from another one's.
+            given.insert("ref".to_owned(), registry.reference.to_string());
+        }
         let left = attrs.given();
         let taken = given
             .into_iter()
@@ -63,6 +75,14 @@ impl Place {
         Self::parse(&kind, &mut attrs, Direction::From)
     }
 
+    /// The repository that a layer with this origin lies in, if that is a cache in a registry.
+    pub fn repository_of(origin: &str) -> Option<Reference> {
+        match Self::reparse(origin.strip_prefix(ORIGIN)?).ok()?.kind {
+            PlaceKind::Registry(place) => Some(place.reference),
+            PlaceKind::Local(_) => None,
+        }
+    }
+
     /// Everything that is needed to open it again but secrets.
     pub fn text(&self) -> &str {
         &self.text
@@ -80,10 +100,20 @@ fn read_as(key: &str) -> &str {
 /// Opens places, each once.
 #[derive(Default)]
 pub struct Places {
+    /// For those in registries.
+    client: Option<Arc<LazyClient>>,
     open: Mutex<HashMap<String, Arc<dyn Backend>>>,
 }
 
 impl Places {
+    /// `client` speaks to registries; the default has none, and opens none of them.
+    pub fn new(client: Arc<LazyClient>) -> Self {
+        Self {
+            client: Some(client),
+            ..Self::default()
+        }
+    }
+
     /// Opens a place. Does no I/O.
     pub fn open(&self, place: &Place) -> Result<Arc<dyn Backend>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,6 +122,12 @@ impl Places {
         }
         let backend: Arc<dyn Backend> = match &place.kind {
             PlaceKind::Local(local) => Arc::new(LocalBackend::new(local.clone())),
+            PlaceKind::Registry(registry) => {
+                let client = self.client.as_ref();
+                let client = client
+                    .ok_or_else(|| Error::Spec("no registry can be asked here".to_owned()))?;
+                Arc::new(RegistryBackend::new(registry.clone(), Arc::clone(client)))
+            }
         };
         open.insert(place.text.clone(), Arc::clone(&backend));
         Ok(backend)
@@ -122,6 +158,28 @@ mod tests {
         let places = Places::default();
         let one = places.open(&read).unwrap();
         assert!(Arc::ptr_eq(&one, &places.reopen(written.text()).unwrap()));
+    }
+
+    #[test]
+    fn scopes_of_a_registry_are_places_of_their_own() {
+        let parse = |scope| {
+            let pairs = [("ref", "h.io/c:t"), ("scope", scope)];
+            parse("registry", &pairs, Direction::From).unwrap()
+        };
+        let (main, other) = (parse("main"), parse("pr-7"));
+        assert!(main.text().contains("h.io/c:t.main"), "{}", main.text());
+        assert_ne!(main.text(), other.text());
+        assert_eq!(Place::reparse(main.text()).unwrap(), main);
+        let places = Places::new(LazyClient::new(|| {
+            Ok(rbuild_registry::ClientConfig::default())
+        }));
+        let opened = places.open(&main).unwrap();
+        assert_eq!(opened.name(), "registry h.io/c:t.main");
+        assert!(Places::default().open(&main).is_err());
+        let origin = format!("{ORIGIN}{}", main.text());
+        let repository = Place::repository_of(&origin).unwrap();
+        assert_eq!(repository.name(), "h.io/c");
+        assert_eq!(Place::repository_of("h.io/c"), None);
     }
 
     #[test]

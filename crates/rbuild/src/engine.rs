@@ -91,7 +91,7 @@ impl Engine {
         let client = LazyClient::new(move || client_config(&config));
         let fetch = RegistryFetch::new(Arc::clone(&store), Arc::clone(&client));
         let fetch = LayoutFetch::new(Arc::clone(&store), Arc::new(fetch));
-        let places = Arc::new(Places::default());
+        let places = Arc::new(Places::new(Arc::clone(&client)));
         let fetch = CacheFetch::new(Arc::clone(&store), Arc::clone(&places), Arc::new(fetch));
         let work = tree_work(&nursery);
         let layers = LayerStore::new(Arc::clone(&store), work, Arc::new(fetch));

@@ -93,14 +93,23 @@ pub fn contents(backend: &dyn Backend) -> Vec<Vec<u8>> {
     all.map(|index| index.bytes).collect()
 }
 
-/// Writes an index that names `blobs`.
+/// Writes an index that names `blobs`; over another writer's, where that one has to be read first.
 pub fn write(backend: &dyn Backend, bytes: &[u8], blobs: &[Descriptor], merged: &[String]) {
-    let index = NewIndex {
-        bytes,
-        blobs,
-        merged,
+    let put = |merged: &[String]| {
+        let index = NewIndex {
+            bytes,
+            blobs,
+            merged,
+        };
+        backend.write_index(&index, &CancelToken::new())
     };
-    backend.write_index(&index, &CancelToken::new()).unwrap();
+    match put(merged) {
+        Err(Error::Moved { .. }) => {
+            let now: Vec<String> = indexes(backend).into_iter().map(|one| one.name).collect();
+            put(&now).unwrap();
+        }
+        other => other.unwrap(),
+    }
 }
 
 /// Which of the blobs are there.

@@ -3,5 +3,7 @@
 #![cfg(test)]
 
 mod contract;
+mod faulty;
 mod local;
 mod memory;
+mod registry;

@@ -1,5 +1,6 @@
 //! Which repositories of a registry have a blob: what pulls and pushes have told us.
 
+use rbuild_cache::Place;
 use rbuild_layer::LayerInfo;
 use rbuild_oci::{Digest, Reference};
 use rbuild_registry::blob_homes;
@@ -15,7 +16,10 @@ pub(crate) fn homes(
 ) -> Result<Vec<String>> {
     let origin = layer.and_then(|layer| layer.original.as_ref());
     let origin = origin.filter(|origin| &origin.descriptor.digest == digest);
-    let origin = origin.and_then(|origin| Reference::parse(&origin.origin).ok());
+    let origin = origin.and_then(|origin| {
+        let cache = Place::repository_of(&origin.origin);
+        cache.or_else(|| Reference::parse(&origin.origin).ok())
+    });
     let origin = origin.filter(|origin| origin.domain() == target.domain());
     let mut homes = blob_homes(store, target, digest)?;
     homes.extend(origin.map(|origin| origin.path().to_owned()));
