@@ -336,8 +336,7 @@ impl Canon {
         self.index(*input);
         self.list(sources.iter(), |canon, source| match canon.view {
             View::Whole => canon.text(source),
-            View::Key if *parents => canon.text(kept_part(source)),
-            View::Key => canon.text(base_name(source)),
+            View::Key => canon.text(keyed_source(copy, source)),
         });
         self.text(dest);
         self.flag(*dest_is_dir);
@@ -411,6 +410,15 @@ impl Canon {
                 self.text(text);
             }
         }
+    }
+}
+
+/// The part of one of the sources of a copy that counts in keys.
+pub fn keyed_source<'s>(copy: &CopyAction, source: &'s str) -> &'s str {
+    if copy.parents {
+        kept_part(source)
+    } else {
+        base_name(source)
     }
 }
 

@@ -28,7 +28,7 @@ mod op;
 mod remote;
 mod vertex;
 
-pub use digest::op_key;
+pub use digest::{keyed_source, op_key};
 pub use exec::{ExecMount, ExecMountKind, ExecOp, NetworkMode, SecurityMode, Sharing, Ulimit};
 pub use file::{Chmod, CopyAction, FileAction, FileOp, MkdirAction, Owner, OwnerId, WriteAction};
 pub use graph::{Graph, GraphBuilder};

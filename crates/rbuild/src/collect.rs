@@ -10,6 +10,7 @@ mod inventory;
 mod plan;
 mod policy;
 mod sweep;
+mod tombstone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,6 +26,7 @@ pub(crate) use cap::enforce;
 pub use entry::{CacheEntry, CacheKind};
 pub use filter::{CacheFilter, Compare};
 pub use policy::{Limits, PruneRequest, PruneScope};
+pub(crate) use tombstone::Tombstone;
 
 use entry::EntryKey;
 use inventory::{How, Inventory, Layer};
@@ -85,6 +87,16 @@ fn taken(store: &Store, cancel: &CancelToken) -> Result<u64> {
 /// Removes what is asked for and whatever nothing leads to any more, but never what is in use or has a
 /// name.
 pub(crate) fn prune(store: &Store, request: &PruneRequest, cancel: &CancelToken) -> Result<Pruned> {
+    prune_for(store, request, Tombstone::now(None), cancel)
+}
+
+/// Prunes, and leaves `grave` for each record that goes.
+fn prune_for(
+    store: &Store,
+    request: &PruneRequest,
+    grave: Tombstone,
+    cancel: &CancelToken,
+) -> Result<Pruned> {
     let usage = disk_usage(store, cancel)?;
     let disk = Disk {
         used: usage.total_bytes(),
@@ -93,7 +105,7 @@ pub(crate) fn prune(store: &Store, request: &PruneRequest, cancel: &CancelToken)
     let now = SystemTime::now();
     let chosen = policy::victims(&usage.entries, request, (disk, now));
     let chosen: BTreeSet<EntryKey> = chosen.into_iter().collect();
-    let swept = sweep::sweep(store, &chosen, cancel)?;
+    let swept = sweep::sweep(store, &chosen, grave, cancel)?;
     let is_gone =
         |entry: &CacheEntry| chosen.contains(&entry.key) && !swept.spared.contains(&entry.key);
     Ok(Pruned {

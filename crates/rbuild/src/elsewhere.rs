@@ -251,6 +251,7 @@ impl Fetching<'_> {
             names: &names,
             no_cache: &BTreeSet::new(),
             parallelism: NonZeroUsize::MIN,
+            witness: None,
         };
         let solved = solve(&wanted, worker, &cache, self.sink, self.cancel);
         let solved = solved.map_err(|e| match e {

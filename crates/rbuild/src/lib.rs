@@ -28,6 +28,7 @@ mod deliver;
 mod doctor;
 mod elsewhere;
 mod engine;
+mod explain;
 mod image_config;
 mod images;
 mod index;
@@ -82,6 +83,9 @@ pub use config::EngineConfig;
 pub use doctor::{Finding as DoctorFinding, Health, PlaceHealth, doctor, patient};
 pub use elsewhere::{is_remote_context, is_ssh_context};
 pub use engine::{Engine, Removal};
+pub use explain::{
+    Change, Difference, FileChange, FileChanges, FileFate, How, Reason, Run, RunStep,
+};
 pub use images::{ImageDetails, ImageSummary, Removed, StoredImage};
 pub use index::{IndexMade, IndexRequest, IndexSource, InspectedIndex, Single, Standing};
 pub use load::{ContainerEngine, ContainerEngines, DockerPlace, LoadWay, LoadedInto};
@@ -114,7 +118,7 @@ pub use rbuild_source::{CommitPin, FilePin, GitConfig, RemoteLimits};
 pub use report::{BuildError, ErrorKind, Excerpt, Report, Result};
 pub use request::{
     ArchiveInput, BuildRequest, CacheRequest, ContextInput, DockerfileInput, NamedContextInput,
-    NewPrivileges, PullPolicy, ResolveOrder, SecretInput, SecretSource,
+    NewPrivileges, OnMiss, PullPolicy, ResolveOrder, SecretInput, SecretSource,
 };
 pub use run::{RunIo, RunRequest, Volume};
 pub use transfer::{Loaded, SaveDest, SaveRequest};

@@ -20,6 +20,7 @@ use rbuild_worker::{Ahead, Asked, Output, StoreIndex, layer_uses};
 use crate::caches::{Caches, Telling};
 use crate::elsewhere::Fetching;
 use crate::engine::Engine;
+use crate::explain::{self, Recorder};
 use crate::load::Loader;
 use crate::outcome::StepCount;
 use crate::planning::{Planned, plan};
@@ -299,19 +300,29 @@ fn solve_plan(
         pins: planned.pins.clone(),
     };
     let worker = workers::worker(engine, request, given);
+    let heeding = Heeding {
+        options: &planned.checks,
+        sink,
+    };
+    let recorder = Recorder::new(explain::Given {
+        store: engine.store(),
+        rung: engine.rung(),
+        request,
+        plan,
+        sink: &heeding,
+    });
     let wanted = SolveRequest {
         graph: &plan.graph,
         targets: &targets,
         names: &plan.names,
         no_cache: &plan.no_cache,
         parallelism: request.jobs.unwrap_or_else(default_jobs),
+        witness: Some(&recorder),
     };
     warn_of_single_id(engine, &plan.graph, sink);
-    let heeding = Heeding {
-        options: &planned.checks,
-        sink,
-    };
-    solve(&wanted, &worker, cache, &heeding, cancel).map_err(|e| step_error(engine, planned, e))
+    let solved = solve(&wanted, &worker, cache, &recorder, cancel);
+    recorder.keep(solved.is_ok());
+    solved.map_err(|e| step_error(engine, planned, e))
 }
 
 /// Steps wait more than they compute: many more than there are cores, so that downloads overlap.
@@ -378,6 +389,11 @@ fn step_error(
         SolveError::Cache { vertex, source, .. } => {
             (vertex, BuildError::caused(crate::ErrorKind::Build, source))
         }
+        SolveError::Refused {
+            vertex,
+            name,
+            reason,
+        } => (vertex, BuildError::missed(&name, &reason)),
         SolveError::Panicked { vertex, .. } | SolveError::Unkeyed { vertex, .. } => {
             (vertex, BuildError::build(error.to_string()))
         }

@@ -159,6 +159,13 @@ impl BuildError {
         self
     }
 
+    /// A step that must be found and was not.
+    pub(crate) fn missed(name: &str, reason: &str) -> BuildError {
+        BuildError::build(format!("{name} is not in the cache: {reason}"))
+            .help("--fail-on-miss lets no step run; without it the step is made")
+            .help("`rbuild explain` lists all that differs")
+    }
+
     pub(crate) fn no_dockerfile(path: &Path) -> BuildError {
         let name = path
             .file_name()

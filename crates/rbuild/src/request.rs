@@ -35,6 +35,8 @@ pub struct BuildRequest {
     pub platforms: Vec<Platform>,
     /// Which steps are not taken from the cache.
     pub no_cache: NoCache,
+    /// What becomes of a step that is not in the cache.
+    pub on_miss: OnMiss,
     /// Whether bases are looked for afresh.
     pub pull: PullPolicy,
     /// Where bases are looked for by name.
@@ -96,6 +98,7 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             platforms: Vec::new(),
             no_cache: NoCache::Nothing,
+            on_miss: OnMiss::Build,
             pull: PullPolicy::Missing,
             resolve: ResolveOrder::StoreFirst,
             lock: LockUse::default(),
@@ -114,6 +117,15 @@ impl BuildRequest {
             cache: CacheRequest::default(),
         }
     }
+}
+
+/// What becomes of a step that is not in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnMiss {
+    /// It is carried out.
+    Build,
+    /// The build fails before it is carried out, unless the request has it made again in any case.
+    Fail,
 }
 
 /// The files that COPY and ADD see.

@@ -13,7 +13,9 @@ use crate::announce::{Announcer, End};
 use crate::error::Failure;
 use crate::keying::{Keys, Probed};
 use crate::plan::Plan;
-use crate::{CacheIndex, CacheKey, OpContext, Origin, Presence, Record, Worker};
+use crate::{
+    CacheIndex, CacheKey, Cause, Hit, Miss, OpContext, Origin, Presence, Record, Witness, Worker,
+};
 
 /// What all tasks of a solve share.
 pub(crate) struct Bench<'a, W> {
@@ -21,6 +23,7 @@ pub(crate) struct Bench<'a, W> {
     pub(crate) worker: &'a W,
     pub(crate) cache: &'a dyn CacheIndex,
     pub(crate) announcer: Announcer<'a>,
+    pub(crate) witness: Option<&'a dyn Witness>,
     /// The caller's token; tasks listen to the one they are handed, which also stands for failures.
     pub(crate) outer: &'a CancelToken,
 }
@@ -38,6 +41,16 @@ pub(crate) struct Done<O> {
     pub(crate) origin: Origin,
 }
 
+/// What looking under a key came to.
+pub(crate) enum Found<O> {
+    /// A result.
+    Here(Done<O>),
+    /// A record whose result is gone.
+    Gone,
+    /// No record.
+    Nothing,
+}
+
 /// A piece of work.
 pub(crate) enum Task<O> {
     /// Carry out a source.
@@ -52,6 +65,7 @@ pub(crate) enum Task<O> {
 pub(crate) struct Missed<O> {
     pub(crate) inputs: Arc<Inputs<O>>,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) cause: Cause,
 }
 
 /// Whether a record may be used.
@@ -99,11 +113,12 @@ impl<W: Worker> Bench<'_, W> {
                         self.announcer.end(ix, started, End::Cached);
                         Message::Done(ix, done)
                     }
-                    Probed::Miss(keys) => Message::Missed(
+                    Probed::Miss(keys, cause) => Message::Missed(
                         ix,
                         Missed {
                             inputs: Arc::clone(&inputs),
                             keys: Arc::new(keys),
+                            cause,
                         },
                     ),
                 })
@@ -173,13 +188,23 @@ impl<W: Worker> Bench<'_, W> {
             Lookup::Forbidden => None,
             Lookup::Allowed => {
                 let lock = self.cache.lock(&keys.content, cancel)?;
-                if let Some(done) = self.find(ix, &keys.content, inputs)? {
+                if let Found::Here(done) = self.find(ix, &keys.content, inputs)? {
                     self.adopt(keys)?;
                     return Ok(done);
                 }
                 Some(lock)
             }
         };
+        let note = self.note_with_files(ix, &keys.note, inputs, cancel);
+        if let Some(witness) = self.witness {
+            let miss = Miss {
+                vertex: ix,
+                key: &keys.content,
+                inputs: &note,
+                cause: missed.cause,
+            };
+            witness.missed(&miss).map_err(Failure::Refused)?;
+        }
         let cx = self.context(ix, cancel);
         let output = self
             .worker
@@ -195,7 +220,7 @@ impl<W: Worker> Bench<'_, W> {
             saved,
         };
         self.cache
-            .record(&keys.distinct(), &record.encode(), &keys.note)?;
+            .record(&keys.distinct(), &record.encode(), &note)?;
         Ok(Done {
             output,
             identity: Some(self.over_base(ix, identity, inputs)),
@@ -209,21 +234,31 @@ impl<W: Worker> Bench<'_, W> {
         ix: VertexIx,
         key: &CacheKey,
         inputs: &Inputs<W::Output>,
-    ) -> Attempt<Option<Done<W::Output>>, W> {
+    ) -> Attempt<Found<W::Output>, W> {
         let Some(bytes) = self.cache.lookup(key)? else {
-            return Ok(None);
+            return Ok(Found::Nothing);
         };
         let Some(record) = Record::decode(&bytes) else {
             // Written by a version that encodes otherwise: made again and replaced.
             tracing::debug!(%key, "record of another encoding");
-            return Ok(None);
+            return Ok(Found::Gone);
         };
         let vertex = self.plan.vertex(ix);
         let loaded = self
             .worker
             .load(vertex, &record.saved, &inputs.outputs)
             .map_err(Failure::Worker)?;
-        Ok(loaded.map(|output| Done {
+        let Some(output) = loaded else {
+            return Ok(Found::Gone);
+        };
+        if let Some(witness) = self.witness {
+            witness.found(&Hit {
+                vertex: ix,
+                key,
+                identity: &record.identity,
+            });
+        }
+        Ok(Found::Here(Done {
             output,
             identity: Some(self.over_base(ix, record.identity, inputs)),
             origin: Origin::Cached,

@@ -55,6 +55,16 @@ pub enum SolveError<E: std::error::Error + 'static> {
         /// Position of the input in the op's order.
         input: usize,
     },
+    /// The caller's witness did not want a vertex to be carried out.
+    #[error("{name}: {reason}")]
+    Refused {
+        /// Which vertex.
+        vertex: VertexIx,
+        /// The step as shown to people.
+        name: String,
+        /// What the witness said.
+        reason: String,
+    },
     /// The system refused a thread or a descriptor.
     #[error("start worker threads")]
     Threads {
@@ -70,6 +80,7 @@ impl<E: std::error::Error + 'static> SolveError<E> {
             Self::Vertex { vertex, .. }
             | Self::Cache { vertex, .. }
             | Self::Panicked { vertex, .. }
+            | Self::Refused { vertex, .. }
             | Self::Unkeyed { vertex, .. } => Some(*vertex),
             Self::Cancelled | Self::Threads { .. } => None,
         }
@@ -87,6 +98,8 @@ pub(crate) enum Failure<E: std::error::Error + 'static> {
     Panicked(String),
     #[error("input {0} has no key")]
     Unkeyed(usize),
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl<E: std::error::Error + 'static> Failure<E> {
@@ -121,6 +134,11 @@ impl<E: std::error::Error + 'static> Failure<E> {
                 vertex,
                 name,
                 message,
+            },
+            Self::Refused(reason) => SolveError::Refused {
+                vertex,
+                name,
+                reason,
             },
             Self::Unkeyed(input) => SolveError::Unkeyed {
                 vertex,

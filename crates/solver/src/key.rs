@@ -1,10 +1,9 @@
-//! Cache keys: how they are made, and what they were made of.
+//! Cache keys: how they are made.
 //!
 //! A key is SHA-256 over length-prefixed parts, so that no two lists of parts give the same bytes.
 
 use std::fmt;
 
-use rbuild_graph::{Op, Vertex, op_key};
 use rbuild_oci::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -63,54 +62,12 @@ pub enum Part {
     Nothing,
 }
 
-/// What a key was made of; kept beside the record so that a later miss can be explained.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyInputs {
-    /// The step as shown to people.
-    pub name: String,
-    /// Key of the op without its inputs.
-    pub op: Digest,
-    /// Fields of the op that count, by name, as JSON text; a long one as its digest.
-    pub fields: Vec<(String, String)>,
-    /// The inputs in the op's order.
-    pub inputs: Vec<InputNote>,
-}
-
-/// What one input put into a key, and what the input is called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputNote {
-    /// The input's step as shown to people.
-    pub label: String,
-    /// What it put in.
-    pub part: Part,
-}
-
-/// Length from which a field of an op is kept as its digest only.
-const LONG_FIELD: usize = 4096;
-
 /// Returns the key of an op over the parts of its inputs.
 pub(crate) fn key_of(op: &Digest, parts: &[Part]) -> CacheKey {
     let printed = op.to_string();
     let texts: Vec<String> = parts.iter().map(part_text).collect();
     let pieces = std::iter::once(printed.as_bytes()).chain(texts.iter().map(String::as_bytes));
     hash("op", pieces)
-}
-
-/// Notes what the content key of `vertex` was made of; `labels` name its inputs.
-pub(crate) fn note(vertex: &Vertex, name: &str, labels: &[&str], parts: &[Part]) -> KeyInputs {
-    KeyInputs {
-        name: name.to_owned(),
-        op: op_key(&vertex.op),
-        fields: fields(&vertex.op),
-        inputs: labels
-            .iter()
-            .zip(parts)
-            .map(|(label, part)| InputNote {
-                label: (*label).to_owned(),
-                part: part.clone(),
-            })
-            .collect(),
-    }
 }
 
 fn part_text(part: &Part) -> String {
@@ -128,28 +85,6 @@ fn hash<'a>(kind: &str, pieces: impl IntoIterator<Item = &'a [u8]>) -> CacheKey 
         bytes.extend_from_slice(piece);
     }
     CacheKey(Digest::sha256_of(&bytes))
-}
-
-fn fields(op: &Op) -> Vec<(String, String)> {
-    let Ok(serde_json::Value::Object(map)) = serde_json::to_value(op) else {
-        return Vec::new();
-    };
-    let mut fields: Vec<(String, String)> = map
-        .into_iter()
-        // Proxies are in no key, and their addresses may hold passwords.
-        .filter(|(name, _)| name != "proxy_env")
-        .map(|(name, value)| (name, short(value.to_string())))
-        .collect();
-    fields.sort();
-    fields
-}
-
-fn short(text: String) -> String {
-    if text.len() < LONG_FIELD {
-        text
-    } else {
-        Digest::sha256_of(text.as_bytes()).to_string()
-    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use rbuild_graph::{InputUse, VertexIx, op_key};
 use rbuild_progress::CancelToken;
 
-use crate::attempt::{Attempt, Bench, Done, Inputs};
+use crate::attempt::{Attempt, Bench, Done, Found, Inputs};
 use crate::error::Failure;
-use crate::key::{key_of, note};
-use crate::{CacheError, CacheKey, KeyInputs, Part, Worker};
+use crate::key::key_of;
+use crate::note::{NOTE_FORM, base_of, fields, source_note};
+use crate::{CacheError, CacheKey, Cause, InputNote, KeyInputs, Part, Worker};
 
 /// The keys of a vertex; equal ones where no input counts by content.
 pub(crate) struct Keys {
@@ -19,8 +20,8 @@ pub(crate) struct Keys {
 pub(crate) enum Probed<O> {
     /// Its result was found.
     Hit(Done<O>),
-    /// Nothing was found under its keys.
-    Miss(Keys),
+    /// Nothing that can be used was found under its keys.
+    Miss(Keys, Cause),
 }
 
 impl Keys {
@@ -47,19 +48,31 @@ impl<W: Worker> Bench<'_, W> {
         let mut parts = self.chain_parts(ix, inputs, cancel)?;
         let chain = key_of(&op, &parts);
         let allowed = !self.plan.is_forced(ix);
-        if allowed && let Some(done) = self.find(ix, &chain, inputs)? {
-            return Ok(Probed::Hit(done));
+        let mut cause = if allowed {
+            Cause::NoRecord
+        } else {
+            Cause::Forced
+        };
+        if allowed {
+            match self.find(ix, &chain, inputs)? {
+                Found::Here(done) => return Ok(Probed::Hit(done)),
+                Found::Gone => cause = Cause::Gone,
+                Found::Nothing => {}
+            }
         }
         self.use_content(ix, inputs, &mut parts, cancel)?;
         let keys = self.keys_of(ix, chain, key_of(&op, &parts), &parts);
-        if allowed
-            && keys.content != keys.chain
-            && let Some(done) = self.find(ix, &keys.content, inputs)?
-        {
-            self.adopt(&keys)?;
-            return Ok(Probed::Hit(done));
+        if allowed && keys.content != keys.chain {
+            match self.find(ix, &keys.content, inputs)? {
+                Found::Here(done) => {
+                    self.adopt(&keys)?;
+                    return Ok(Probed::Hit(done));
+                }
+                Found::Gone => cause = Cause::Gone,
+                Found::Nothing => {}
+            }
         }
-        Ok(Probed::Miss(keys))
+        Ok(Probed::Miss(keys, cause))
     }
 
     fn chain_parts(
@@ -119,13 +132,55 @@ impl<W: Worker> Bench<'_, W> {
     }
 
     fn keys_of(&self, ix: VertexIx, chain: CacheKey, content: CacheKey, parts: &[Part]) -> Keys {
-        let vertex = self.plan.vertex(ix);
-        let inputs = vertex.inputs.iter();
-        let labels: Vec<&str> = inputs.map(|&input| self.plan.name(input)).collect();
         Keys {
             chain,
             content,
-            note: note(vertex, self.plan.name(ix), &labels, parts),
+            note: self.note(ix, parts),
         }
+    }
+
+    /// Notes what the content key of a vertex was made of.
+    fn note(&self, ix: VertexIx, parts: &[Part]) -> KeyInputs {
+        let vertex = self.plan.vertex(ix);
+        let base = base_of(&vertex.op);
+        let inputs = vertex.inputs.iter().zip(parts).enumerate();
+        let inputs = inputs.map(|(at, (&input, part))| InputNote {
+            label: self.plan.name(input).to_owned(),
+            part: part.clone(),
+            source: source_note(&self.plan.vertex(input).op),
+            files: None,
+            is_base: base == Some(at),
+        });
+        KeyInputs {
+            name: self.plan.name(ix).to_owned(),
+            op: op_key(&vertex.op),
+            fields: fields(&vertex.op),
+            inputs: inputs.collect(),
+            form: NOTE_FORM,
+        }
+    }
+
+    /// The note of a vertex that is carried out, with the lists of the files that its inputs contribute.
+    pub(crate) fn note_with_files(
+        &self,
+        ix: VertexIx,
+        note: &KeyInputs,
+        inputs: &Inputs<W::Output>,
+        cancel: &CancelToken,
+    ) -> KeyInputs {
+        let mut note = note.clone();
+        let vertex = self.plan.vertex(ix);
+        let cx = self.context(ix, cancel);
+        for (at, input) in note.inputs.iter_mut().enumerate() {
+            if !matches!(input.part, Part::Content(_)) {
+                continue;
+            }
+            // Nothing but an explanation hangs on it.
+            match self.worker.list_files(vertex, at, &inputs.outputs, &cx) {
+                Ok(files) => input.files = files,
+                Err(error) => tracing::debug!(%error, "files of an input were not listed"),
+            }
+        }
+        note
     }
 }

@@ -10,7 +10,7 @@ use crate::announce::Announcer;
 use crate::attempt::Bench;
 use crate::plan::Plan;
 use crate::schedule::Schedule;
-use crate::{CacheIndex, SolveError, Solved, Worker};
+use crate::{CacheIndex, SolveError, Solved, Witness, Worker};
 
 /// What to solve.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,8 @@ pub struct SolveRequest<'a> {
     pub no_cache: &'a BTreeSet<VertexIx>,
     /// Most vertices worked on at a time.
     pub parallelism: NonZeroUsize,
+    /// Hears what was found and what was not.
+    pub witness: Option<&'a dyn Witness>,
 }
 
 /// Finds or makes the results of all vertices that the targets need.
@@ -48,6 +50,7 @@ pub fn solve<W: Worker>(
         worker,
         cache,
         announcer: Announcer::new(&plan, sink),
+        witness: request.witness,
         outer: cancel,
     };
     bench.announcer.plan();

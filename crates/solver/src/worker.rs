@@ -28,6 +28,21 @@ pub trait Worker: Send + Sync {
         cx: &OpContext<'_>,
     ) -> Result<Option<Digest>, Self::Error>;
 
+    /// Keeps a list of the files that input number `input` contributes to `vertex`, and returns its name;
+    /// `None` if there is none to keep.
+    ///
+    /// For explaining later misses: asked for inputs with a content digest of a vertex that is about to
+    /// be carried out. An error only loses the explanation.
+    fn list_files(
+        &self,
+        _vertex: &Vertex,
+        _input: usize,
+        _inputs: &[Self::Output],
+        _cx: &OpContext<'_>,
+    ) -> Result<Option<Digest>, Self::Error> {
+        Ok(None)
+    }
+
     /// Carries out a source: says what it yields and what it stands for.
     ///
     /// Called for sources only ([`rbuild_graph::Op::is_source`]). Cheap for what is here, a

@@ -9,6 +9,12 @@ use rbuild_progress::Cancelled;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A list of files could not be compressed.
+    #[error("compress a list of files")]
+    Listing {
+        /// What the compressor said.
+        source: std::io::Error,
+    },
     /// The build was cancelled.
     #[error("cancelled")]
     Cancelled,

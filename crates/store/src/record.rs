@@ -71,6 +71,10 @@ pub enum Table {
     Uses = 16,
     /// What objects and cache mounts take on the disk, as measured.
     Sizes = 17,
+    /// Cache key to when and why its record was removed.
+    Evicted = 18,
+    /// Digest to a list of the files that a step read.
+    Listings = 19,
     /// What the files of cache mounts were cut into when they were last sent elsewhere.
     Snapshots = 20,
 }
@@ -181,6 +185,7 @@ const UPSERT: &str = "INSERT INTO record (tab, key, value) VALUES (?1, ?2, ?3)
 const INSERT: &str =
     "INSERT INTO record (tab, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
 const DELETE: &str = "DELETE FROM record WHERE tab=?1 AND key=?2";
+const KEYS: &str = "SELECT key FROM record WHERE tab=?1 AND key>=?2 AND key<?3 ORDER BY key";
 const RANGE: &str =
     "SELECT key, value FROM record WHERE tab=?1 AND key>=?2 AND key<?3 ORDER BY key";
 
@@ -323,6 +328,16 @@ impl Store {
         let mut all: BTreeMap<String, Vec<u8>> = lower.list(table, prefix).into_iter().collect();
         all.extend(own);
         Ok(all.into_iter().collect())
+    }
+
+    /// Lists the keys that begin with `prefix`, as [`Store::list`] does, without reading values.
+    pub fn keys(&self, table: Table, prefix: &str) -> Result<Vec<String>> {
+        self.records.with("list", |connection| {
+            let end = format!("{prefix}\u{10ffff}");
+            let mut statement = connection.prepare_cached(KEYS)?;
+            let rows = statement.query_map(params![table as u8, prefix, end], |row| row.get(0))?;
+            rows.collect()
+        })
     }
 
     /// Sets the value of a key.

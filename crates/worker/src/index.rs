@@ -51,10 +51,11 @@ impl CacheIndex for StoreIndex {
             action: "record",
             source: Box::new(e),
         })?;
-        let mut changes = Vec::with_capacity(2 * names.len());
+        let mut changes = Vec::with_capacity(3 * names.len());
         for name in &names {
             changes.push(Change::Put(Table::Records, name, bytes));
             changes.push(Change::Put(Table::Steps, name, &notes));
+            changes.push(Change::Delete(Table::Evicted, name));
         }
         self.store.transact(&changes).map_err(failed("record"))
     }

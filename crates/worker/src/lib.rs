@@ -14,6 +14,7 @@ mod error;
 mod exec;
 mod file;
 mod index;
+mod listing;
 mod log;
 mod mount;
 mod output;

@@ -247,16 +247,7 @@ impl LocalWorker {
     ) -> Result<Vec<Digest>> {
         let from = inputs.get(input).ok_or(Error::Input)?;
         let mut digests = Vec::new();
-        for mount in &op.mounts {
-            let source = match &mount.kind {
-                ExecMountKind::Bind { input: at, source } if *at == input => source,
-                ExecMountKind::Cache {
-                    input: Some(at),
-                    source,
-                    ..
-                } if *at == input => source,
-                _ => continue,
-            };
+        for source in mounted(op, input) {
             let view = self.view_of(from, cx)?;
             let digest = rbuild_source::tree_content(view.as_ref(), source, cx.cancel);
             digests.push(match (digest, from) {
@@ -266,6 +257,19 @@ impl LocalWorker {
         }
         Ok(digests)
     }
+}
+
+/// The paths of an input that an exec mounts.
+pub(crate) fn mounted(op: &ExecOp, input: usize) -> impl Iterator<Item = &str> {
+    op.mounts.iter().filter_map(move |mount| match &mount.kind {
+        ExecMountKind::Bind { input: at, source } if *at == input => Some(source.as_str()),
+        ExecMountKind::Cache {
+            input: Some(at),
+            source,
+            ..
+        } if *at == input => Some(source.as_str()),
+        _ => None,
+    })
 }
 
 impl Keyring for LocalWorker {
@@ -320,6 +324,16 @@ impl Worker for LocalWorker {
             bytes.push(b'\n');
         }
         Ok(Some(Digest::sha256_of(&bytes)))
+    }
+
+    fn list_files(
+        &self,
+        vertex: &Vertex,
+        input: usize,
+        inputs: &[Output],
+        cx: &OpContext<'_>,
+    ) -> Result<Option<Digest>> {
+        self.keep_listing((vertex, input), inputs, cx).map(Some)
     }
 
     fn supply(&self, vertex: &Vertex, cx: &OpContext<'_>) -> Result<Supplied<Output>> {

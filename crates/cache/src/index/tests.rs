@@ -31,6 +31,7 @@ fn line(keys: &[&str], created: u64, signer: Option<&str>) -> Signed<StepEntry> 
                 name: "RUN x".to_owned(),
                 op: Digest::sha256_of(b"op"),
                 fields: Vec::new(),
+                form: 0,
                 inputs: Vec::new(),
             },
         },

@@ -31,6 +31,7 @@ fn entry(name: &str) -> StepEntry {
             name: "RUN x".to_owned(),
             op: Digest::sha256_of(b"op"),
             fields: Vec::new(),
+            form: 0,
             inputs: Vec::new(),
         },
     }

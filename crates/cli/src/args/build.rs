@@ -116,6 +116,21 @@ pub struct BuildArgs {
     )]
     pub no_cache_filter: Vec<String>,
 
+    /// Fail before the first step that is not in the cache, and say why it is not
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        value_name = "BOOL",
+        value_parser = switch,
+        action = ArgAction::Set,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true,
+        help_heading = "Cache"
+    )]
+    pub fail_on_miss: bool,
+
     /// Ask registries for base images even if they are here
     #[arg(
         long,

@@ -9,8 +9,8 @@ use rbuild::oci::Platform;
 use rbuild::progress::CancelToken;
 use rbuild::{
     Annotation, BuildRequest, ContextInput, Dest, DockerfileInput, Entitlements, Export,
-    ExportSpec, LockPolicy, LockUse, NetworkMode, NewPrivileges, NoCache, PullPolicy, SecretInput,
-    SecretSource,
+    ExportSpec, LockPolicy, LockUse, NetworkMode, NewPrivileges, NoCache, OnMiss, PullPolicy,
+    SecretInput, SecretSource,
 };
 
 use super::proxy::proxies;
@@ -46,6 +46,10 @@ pub fn request(args: BuildArgs, cancel: &CancelToken) -> Result<BuildRequest, Co
         labels: labels(args.labels),
         platforms: platforms(args.platforms)?,
         no_cache: no_cache(args.no_cache, args.no_cache_filter),
+        on_miss: match args.fail_on_miss {
+            true => OnMiss::Fail,
+            false => OnMiss::Build,
+        },
         pull: args.pull.into(),
         resolve: args.resolve,
         lock: lock(args.lock, args.network),

@@ -3,7 +3,7 @@
 use rbuild_progress::{CancelToken, Event, Sink, WarningNote};
 use rbuild_store::Store;
 
-use super::{Limits, PruneRequest, prune, taken};
+use super::{Limits, PruneRequest, Tombstone, prune_for, taken};
 use crate::Result;
 
 /// What is left of a store that grew over its limit, in tenths: to the brim, every build would collect.
@@ -46,7 +46,7 @@ fn enforced(store: &Store, max: u64, cancel: &CancelToken) -> Result<u64> {
         limits,
         ..PruneRequest::default()
     };
-    prune(store, &request, cancel)?;
+    prune_for(store, &request, Tombstone::now(Some(max)), cancel)?;
     taken(store, cancel)
 }
 

@@ -12,6 +12,7 @@ use rbuild_store::{Change, Discarded, Object, Store};
 use super::entry::EntryKey;
 use super::inventory::Inventory;
 use super::plan::{Plan, plan};
+use super::tombstone::{self, Tombstone};
 use crate::Result;
 
 /// Entries that go under one hold of the lock: builds get their turn between.
@@ -27,9 +28,12 @@ pub(super) struct Swept {
 }
 
 /// Removes entries, and whatever nothing leads to any more.
+///
+/// `grave` is left for each record that goes.
 pub(super) fn sweep(
     store: &Store,
     victims: &BTreeSet<EntryKey>,
+    grave: Tombstone,
     cancel: &CancelToken,
 ) -> Result<Swept> {
     let mut swept = Swept::default();
@@ -39,11 +43,12 @@ pub(super) fn sweep(
     let batches = keys.chunks(BATCH);
     for batch in batches.chain(keys.is_empty().then_some(none)) {
         let batch = batch.iter().copied().cloned().collect();
-        let (plan, discarded) = take_out(store, &batch, cancel)?;
+        let (plan, discarded) = take_out(store, &batch, grave, cancel)?;
         swept.spared.extend(plan.spared);
         // From here on it is done: interrupting would only leave it to the next opening.
         swept.freed_bytes += discarded.delete()?;
     }
+    tombstone::tidy(store);
     for key in victims {
         let EntryKey::Mount(id) = key else { continue };
         cancel.check()?;
@@ -62,6 +67,7 @@ pub(super) fn sweep(
 fn take_out(
     store: &Store,
     victims: &BTreeSet<EntryKey>,
+    grave: Tombstone,
     cancel: &CancelToken,
 ) -> Result<(Plan, Discarded)> {
     let lock = store.gc_lock(cancel)?;
@@ -74,6 +80,7 @@ fn take_out(
         .iter()
         .map(|(table, key)| Change::Delete(*table, key))
         .collect();
+    tombstone::bury(store, &plan.rows, grave);
     let discarded = match store.transact(&changes) {
         Ok(()) => store.discard(&lock, &gone)?,
         // Not even the log of the database can grow. Bytes first then: rows that lead to nothing are

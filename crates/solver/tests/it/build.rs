@@ -148,6 +148,7 @@ impl Build {
             names: &self.names,
             no_cache: &self.no_cache,
             parallelism: NonZeroUsize::new(8).unwrap(),
+            witness: None,
         };
         let sink = CollectSink::new();
         let result = solve(&request, worker, index, &sink, cancel);

@@ -219,7 +219,7 @@ fn inputs_of_a_key_are_kept_without_proxies() {
     assert!(
         make.fields
             .iter()
-            .any(|(name, value)| name == "args" && value.contains("binary"))
+            .any(|(name, value)| name == "arguments" && value.contains("binary"))
     );
     assert!(!format!("{notes:?}").contains("secret"));
 }

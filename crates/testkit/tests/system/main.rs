@@ -25,6 +25,7 @@ mod lock;
 mod locked;
 mod login;
 mod media;
+mod misses;
 mod mounts;
 mod names;
 mod offline;
