@@ -14,6 +14,7 @@ mod fuzz;
 mod host;
 mod judges;
 mod load_judge;
+mod moto;
 mod packages;
 mod services;
 mod shell;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::conformance;
 use crate::foreign;
 use crate::fuzz;
+use crate::moto;
 use crate::packages;
 use crate::shell::{self, cargo, say, seconds, show, step};
 
@@ -152,6 +153,9 @@ fn tests(extent: Extent) -> Result<Tally> {
         && let Some(folder) = foreign::ensure()?
     {
         run.env(foreign::VARIABLE, folder);
+    }
+    if extent == Extent::Full {
+        run.env(moto::VARIABLE, moto::ensure()?);
     }
     if packages::is_root() {
         run.env("RBUILD_REQUIRE_PRIVILEGED", "1");

@@ -2,8 +2,11 @@
 //!
 //! One file or folder for each kind below `backend/`.
 
+mod content;
+mod duration;
 mod local;
 mod registry;
+pub mod s3;
 
 use std::collections::BTreeSet;
 

@@ -18,6 +18,7 @@ mod cancel;
 mod challenge;
 mod client;
 mod config;
+mod connections;
 mod credential;
 mod credential_files;
 mod credential_helper;
@@ -52,6 +53,7 @@ mod web;
 
 pub use client::Client;
 pub use config::{ClientConfig, HostConfig, Reach, RetryPolicy, Scheme};
+pub use connections::{Flow, network_reason};
 pub use credential::{Anonymous, Credential, CredentialError, CredentialSource};
 pub use credential_files::{CredentialFiles, CredentialPlace};
 pub use credential_store::{CredentialStore, Kept};

@@ -17,9 +17,13 @@ const ENVELOPES: [&str; 9] = [
 
 /// The cause of a failed exchange in one line. The address is dropped: it may be a signed one.
 pub(crate) fn reason(error: reqwest::Error) -> Box<dyn StdError + Send + Sync> {
-    let error = error.without_url();
+    told(&error.without_url()).into()
+}
+
+/// What an error and its causes say, in one line.
+pub(crate) fn told(error: &(dyn StdError + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
-    let mut next: Option<&(dyn StdError + 'static)> = Some(&error);
+    let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
         // Some repeat what they wrap.
@@ -28,7 +32,7 @@ pub(crate) fn reason(error: reqwest::Error) -> Box<dyn StdError + Send + Sync> {
         }
         next = inner(error);
     }
-    shorten(said).into()
+    shorten(said)
 }
 
 /// The next cause; an I/O error's `source` skips the error that it wraps.

@@ -86,7 +86,7 @@ type ClientKey = (String, Direction, Option<String>, Tls);
 
 /// Which way most of the bytes go.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Direction {
+pub(crate) enum Direction {
     Asking,
     /// Has no time limit of its own, which would run while a long body is still being sent.
     Sending,
@@ -262,7 +262,13 @@ impl Transport {
         self.rules.ask(find).await
     }
 
-    fn client(&self, url: &Url, direction: Direction, tls: &Tls) -> Result<reqwest::Client> {
+    /// A client for an address, made when first needed.
+    pub(crate) fn client(
+        &self,
+        url: &Url,
+        direction: Direction,
+        tls: &Tls,
+    ) -> Result<reqwest::Client> {
         if self.config.reach == Reach::Offline {
             return Err(Error::Offline {
                 host: authority(url),
@@ -286,7 +292,7 @@ impl Transport {
     }
 
     /// Tells a TLS failure from the rest, and names the proxy in between.
-    fn no_connection(&self, url: &Url, error: reqwest::Error) -> Error {
+    pub(crate) fn no_connection(&self, url: &Url, error: reqwest::Error) -> Error {
         let mut host = authority(url);
         if let Some(proxy) = self.config.proxy.of_url(url) {
             host = format!("{host} through the proxy {}", without_credentials(&proxy));

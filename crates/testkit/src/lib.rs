@@ -14,6 +14,7 @@ mod generator;
 mod git;
 mod image;
 mod listing;
+mod moto;
 mod privilege;
 mod proxy;
 mod registry;
@@ -32,6 +33,7 @@ pub use generator::{Dice, Generator, Language, damage};
 pub use git::{GitServer, git};
 pub use image::{Image, write_layout};
 pub use listing::{Listing, assert_same_tree};
+pub use moto::Moto;
 pub use privilege::{Privilege, granted};
 pub use proxy::{ProxyAsked, ProxyServer};
 pub use registry::{

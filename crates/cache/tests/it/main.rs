@@ -2,8 +2,13 @@
 
 #![cfg(test)]
 
+mod bucket;
 mod contract;
 mod faulty;
 mod local;
 mod memory;
 mod registry;
+mod s3;
+mod s3_faults;
+mod s3_moto;
+mod s3_s3s;

@@ -43,9 +43,14 @@ const BANNED: &[(&str, &str)] = &[
     ("libseccomp", "no system library"),
     ("tokio-tar", "unmaintained, RUSTSEC-2025-0111"),
     ("serde_yml", "RUSTSEC-2025-0068"),
-    ("chrono", "jiff is our clock"),
     ("lazy_static", "the standard library has LazyLock"),
 ];
+
+/// Crates that others bring, and that none of ours may use, each with the reason.
+const NOT_OURS: &[(&str, &str)] = &[(
+    "chrono",
+    "jiff is our clock; object_store reads dates with it",
+)];
 
 fn packages() -> Vec<Value> {
     let mut cargo = Command::new(env!("CARGO"));
@@ -111,6 +116,23 @@ fn banned_crates_stay_out() {
         .map(|(name, reason)| format!("{name}: {reason}"))
         .collect();
     report("banned crates", &offences);
+}
+
+#[test]
+fn what_others_bring_is_not_used() {
+    let mut offences = Vec::new();
+    for package in packages()
+        .iter()
+        .filter(|package| package["source"].is_null())
+    {
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let name = text(dependency, "name");
+            if let Some((_, reason)) = NOT_OURS.iter().find(|(other, _)| *other == name) {
+                offences.push(format!("{} uses {name}: {reason}", text(package, "name")));
+            }
+        }
+    }
+    report("crates that are not ours to use", &offences);
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! The S3 backend against `s3s-fs`, which checks every signature.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rbuild_cache::s3::open;
+use rbuild_progress::CancelToken;
+use rbuild_testkit::TempDir;
+
+use crate::bucket::{KEY_ID, NAME, SECRET};
+use crate::contract::{self, Habits};
+use crate::s3::{client, place};
+
+/// A running server; stopped by its process id on `Drop`.
+struct Server {
+    child: Child,
+    port: u16,
+    _dir: TempDir,
+}
+
+impl Server {
+    /// Starts the one that `RBUILD_S3S_FS` names, with an empty bucket.
+    fn start() -> Option<Self> {
+        let Some(program) = std::env::var_os("RBUILD_S3S_FS") else {
+            eprintln!(
+                "skipped: name s3s-fs in RBUILD_S3S_FS (cargo install s3s-fs --features binary)"
+            );
+            return None;
+        };
+        let dir = TempDir::new();
+        std::fs::create_dir(dir.join(NAME)).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let child = Command::new(program)
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--access-key", KEY_ID, "--secret-key", SECRET])
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut server = Self {
+            child,
+            port,
+            _dir: dir,
+        };
+        let end = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(status) = server.child.try_wait().unwrap() {
+                let mut said = String::new();
+                let mut log = server.child.stderr.take().unwrap();
+                log.read_to_string(&mut said).unwrap();
+                panic!("s3s-fs ended with {status}: {said}");
+            }
+            assert!(Instant::now() < end, "s3s-fs does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(server)
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_keeps_the_contract_where_signatures_are_checked() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let backend = open(place(&server.url(), &[]), &client()).unwrap();
+    contract::holds(&*backend, Habits::ALL);
+}
+
+#[test]
+fn renewing_ages_harms_nothing_where_signatures_are_checked() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let place = place(&server.url(), &[("touch_refresh", "0")]);
+    let backend = open(place, &client()).unwrap();
+    let from = contract::Local::new();
+    let blob = from.put(b"old");
+    backend
+        .send(&blob, &from.store, &CancelToken::new())
+        .unwrap();
+    let all = std::slice::from_ref(&blob);
+    assert_eq!(contract::present(&*backend, all).len(), 1);
+    contract::write(&*backend, b"index", all, &[]);
+    assert_eq!(contract::fetch(&*backend, &blob).unwrap(), b"old");
+}
+
+#[test]
+fn a_wrong_key_is_told() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let place = place(&server.url(), &[("secret_access_key", "another")]);
+    let backend = open(place, &client()).unwrap();
+    let failed = backend.read_indexes(&CancelToken::new()).unwrap_err();
+    let said = std::error::Error::source(&failed).unwrap().to_string();
+    assert!(
+        said.starts_with("the credentials are not accepted"),
+        "{said}"
+    );
+    assert!(!format!("{failed:?}").contains("another"), "{failed:?}");
+}
