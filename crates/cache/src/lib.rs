@@ -20,6 +20,7 @@ mod remote;
 mod trust;
 
 pub use attrs::Attrs;
+pub use backend::s3;
 pub use backend::{
     Backend, Direction, Form, IndexDocument, LocalBackend, LocalPlace, NewIndex, RegistryBackend,
     RegistryPlace, s3,
