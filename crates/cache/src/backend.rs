@@ -4,6 +4,7 @@
 
 mod content;
 mod duration;
+pub mod gha;
 mod local;
 mod registry;
 pub mod s3;

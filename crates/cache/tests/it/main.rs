@@ -2,9 +2,12 @@
 
 #![cfg(test)]
 
+mod actions;
 mod bucket;
 mod contract;
 mod faulty;
+mod gha;
+mod gha_faults;
 mod local;
 mod memory;
 mod registry;
