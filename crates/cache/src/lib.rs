@@ -22,9 +22,8 @@ mod trust;
 pub use attrs::Attrs;
 pub use backend::{
     Backend, Direction, Form, IndexDocument, LocalBackend, LocalPlace, NewIndex, RegistryBackend,
-    RegistryPlace, s3,
+    RegistryPlace, gha, s3,
 };
-pub use backend::{gha, s3};
 pub use entry::{BlobRef, Entry, LayerEntry, Signature, Signed, StepEntry};
 pub use error::{Error, Result};
 pub use export::{Exporter, Results, Writer, Written};
