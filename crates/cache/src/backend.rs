@@ -6,6 +6,8 @@ mod content;
 mod duration;
 pub mod gha;
 mod local;
+#[cfg(test)]
+pub(crate) mod memory;
 mod registry;
 pub mod s3;
 

@@ -14,6 +14,7 @@ mod export;
 mod fetch;
 mod imports;
 mod index;
+mod mounts;
 mod option;
 mod place;
 mod remote;
@@ -30,6 +31,9 @@ pub use export::{Exporter, Results, Writer, Written};
 pub use fetch::{CacheFetch, LostLayer};
 pub use imports::{Imports, Known, Summary, Told};
 pub use index::{Index, Keep};
+pub use mounts::{
+    DEFAULT_MAX_BYTES, MountEntry, Restored, Snapshot, Taking, mount_name, restore, snapshot,
+};
 pub use option::{CacheFrom, CacheTo, DEFAULT_SCOPE, Mode, Mounts};
 pub use place::{Place, Places};
 pub use remote::{RemoteIndex, Used};
