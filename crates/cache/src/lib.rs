@@ -35,6 +35,6 @@ pub use mounts::{
     DEFAULT_MAX_BYTES, MountEntry, Restored, Snapshot, Taking, mount_name, restore, snapshot,
 };
 pub use option::{CacheFrom, CacheTo, DEFAULT_SCOPE, Mode, Mounts};
-pub use place::{Place, Places};
+pub use place::{Place, PlaceEnv, Places};
 pub use remote::{RemoteIndex, Used};
 pub use trust::{Doubt, PublicKey, SigningKey, Trust};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rbuild_layer::Compression;
 
 use crate::backend::Direction;
-use crate::place::Place;
+use crate::place::{Place, PlaceEnv};
 use crate::{Attrs, Error, Keep, Result};
 
 /// The scope of those who name none.
@@ -66,9 +66,9 @@ pub enum Mounts {
 
 impl CacheTo {
     /// Reads `type=KIND,...`. Errors: [`Error::Spec`].
-    pub fn parse(pairs: BTreeMap<String, String>) -> Result<Self> {
+    pub fn parse(pairs: BTreeMap<String, String>, env: &PlaceEnv) -> Result<Self> {
         let (kind, mut attrs) = split(pairs)?;
-        let place = Place::parse(&kind, &mut attrs, Direction::To)?;
+        let place = Place::parse(&kind, &mut attrs, (Direction::To, env))?;
         let mode = attrs.parsed("mode", "min or max", |text| match text {
             "min" => Some(Mode::Min),
             "max" => Some(Mode::Max),
@@ -90,10 +90,10 @@ impl CacheTo {
 
 impl CacheFrom {
     /// Reads `type=KIND,...`. Errors: [`Error::Spec`].
-    pub fn parse(pairs: BTreeMap<String, String>) -> Result<Self> {
+    pub fn parse(pairs: BTreeMap<String, String>, env: &PlaceEnv) -> Result<Self> {
         let (kind, mut attrs) = split(pairs)?;
         let parsed = Self {
-            place: Place::parse(&kind, &mut attrs, Direction::From)?,
+            place: Place::parse(&kind, &mut attrs, (Direction::From, env))?,
             scope: scope(&mut attrs)?,
             mounts: mounts(&mut attrs),
         };
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn everything_common_is_read() {
         let text = "type=local,dest=/c,mode=max,scope=pr-7,compression=zstd,compression-level=9,keep=2d,max-size=3GiB,mounts=a;b,ignore-error=true";
-        let to = CacheTo::parse(pairs(text)).unwrap();
+        let to = CacheTo::parse(pairs(text), &PlaceEnv::default()).unwrap();
         assert_eq!(to.mode, Mode::Max);
         assert_eq!(to.scope, "pr-7");
         assert_eq!(to.compression, Some(Compression::Zstd { level: 9 }));
@@ -219,7 +219,8 @@ mod tests {
         };
         assert_eq!(to.keep, keep);
         assert!(to.mounts.include("b") && !to.mounts.include("c"));
-        let from = CacheFrom::parse(pairs("type=local,src=/c,mounts=all")).unwrap();
+        let from =
+            CacheFrom::parse(pairs("type=local,src=/c,mounts=all"), &PlaceEnv::default()).unwrap();
         assert!(from.mounts.include("x"));
         assert_eq!(from.scope, DEFAULT_SCOPE);
     }
@@ -242,7 +243,9 @@ mod tests {
             ("type=local,dest=/c,scope=a b", "scope=a b"),
             ("type=local,dest=/c,unheard=of", "no attribute unheard="),
         ] {
-            let error = CacheTo::parse(pairs(text)).unwrap_err().to_string();
+            let error = CacheTo::parse(pairs(text), &PlaceEnv::default())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(said), "{text}: {error}");
         }
     }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_oci::Reference;
-use rbuild_registry::LazyClient;
+use rbuild_registry::{Client, LazyClient};
 
+use crate::backend::gha::{self, GhaEnv, GhaPlace};
+use crate::backend::s3::{self, S3Env, S3Place};
 use crate::backend::{
     Backend, Direction, LocalBackend, LocalPlace, RegistryBackend, RegistryPlace,
 };
@@ -33,16 +35,33 @@ pub struct Place {
 enum PlaceKind {
     Local(LocalPlace),
     Registry(RegistryPlace),
+    S3(Box<S3Place>),
+    Gha(Box<GhaPlace>),
+}
+
+/// What the environment says of places; this crate reads none itself.
+#[derive(Debug, Clone, Default)]
+pub struct PlaceEnv {
+    /// Of buckets.
+    pub s3: S3Env,
+    /// Of GitHub's service.
+    pub gha: GhaEnv,
 }
 
 impl Place {
     /// Takes the attributes of a place of this kind. Errors: [`Error::Spec`] for another kind, or an
     /// attribute that is missing or wrong.
-    pub fn parse(kind: &str, attrs: &mut Attrs, direction: Direction) -> Result<Self> {
+    pub fn parse(
+        kind: &str,
+        attrs: &mut Attrs,
+        (direction, env): (Direction, &PlaceEnv),
+    ) -> Result<Self> {
         let mut given = attrs.given();
         let parsed = match kind {
             "local" => PlaceKind::Local(LocalPlace::parse(attrs, direction)?),
             "registry" => PlaceKind::Registry(RegistryPlace::parse(attrs, direction)?),
+            "s3" => PlaceKind::S3(Box::new(S3Place::parse(attrs, &env.s3)?)),
+            "gha" => PlaceKind::Gha(Box::new(GhaPlace::parse(attrs, &env.gha)?)),
             other => {
                 return Err(Error::Spec(format!(
                     "type={other} is no cache: registry, local, inline, s3, gha"
@@ -66,20 +85,21 @@ impl Place {
     }
 
     /// Reads [`Place::text`].
-    fn reparse(text: &str) -> Result<Self> {
+    fn reparse(text: &str, env: &PlaceEnv) -> Result<Self> {
         let pairs = serde_json::from_str(text);
         let mut pairs: BTreeMap<String, String> =
             pairs.map_err(|e| Error::Spec(format!("{text:?} is no place of a cache: {e}")))?;
         let kind = pairs.remove("type").unwrap_or_default();
         let mut attrs = Attrs::new(kind.clone(), pairs)?;
-        Self::parse(&kind, &mut attrs, Direction::From)
+        Self::parse(&kind, &mut attrs, (Direction::From, env))
     }
 
     /// The repository that a layer with this origin lies in, if that is a cache in a registry.
     pub fn repository_of(origin: &str) -> Option<Reference> {
-        match Self::reparse(origin.strip_prefix(ORIGIN)?).ok()?.kind {
+        let text = origin.strip_prefix(ORIGIN)?;
+        match Self::reparse(text, &PlaceEnv::default()).ok()?.kind {
             PlaceKind::Registry(place) => Some(place.reference),
-            PlaceKind::Local(_) => None,
+            _ => None,
         }
     }
 
@@ -102,14 +122,16 @@ fn read_as(key: &str) -> &str {
 pub struct Places {
     /// For those in registries.
     client: Option<Arc<LazyClient>>,
+    env: PlaceEnv,
     open: Mutex<HashMap<String, Arc<dyn Backend>>>,
 }
 
 impl Places {
-    /// `client` speaks to registries; the default has none, and opens none of them.
-    pub fn new(client: Arc<LazyClient>) -> Self {
+    /// `client` speaks to registries and other servers; the default has none, and opens directories only.
+    pub fn new(client: Arc<LazyClient>, env: PlaceEnv) -> Self {
         Self {
             client: Some(client),
+            env,
             ..Self::default()
         }
     }
@@ -123,19 +145,29 @@ impl Places {
         let backend: Arc<dyn Backend> = match &place.kind {
             PlaceKind::Local(local) => Arc::new(LocalBackend::new(local.clone())),
             PlaceKind::Registry(registry) => {
-                let client = self.client.as_ref();
-                let client = client
-                    .ok_or_else(|| Error::Spec("no registry can be asked here".to_owned()))?;
-                Arc::new(RegistryBackend::new(registry.clone(), Arc::clone(client)))
+                let client = Arc::clone(self.client()?);
+                Arc::new(RegistryBackend::new(registry.clone(), client))
             }
+            PlaceKind::S3(bucket) => s3::open(S3Place::clone(bucket), self.client_of(place)?)?,
+            PlaceKind::Gha(service) => gha::open(GhaPlace::clone(service), self.client_of(place)?),
         };
         open.insert(place.text.clone(), Arc::clone(&backend));
         Ok(backend)
     }
 
+    fn client(&self) -> Result<&Arc<LazyClient>> {
+        let client = self.client.as_ref();
+        client.ok_or_else(|| Error::Spec("no server can be asked here".to_owned()))
+    }
+
+    fn client_of(&self, place: &Place) -> Result<&Client> {
+        let client = self.client()?.get();
+        client.map_err(|error| Error::place(&place.text, "read credentials for registries", error))
+    }
+
     /// Opens the place that a text of [`Place::text`] names.
     pub fn reopen(&self, text: &str) -> Result<Arc<dyn Backend>> {
-        self.open(&Place::reparse(text)?)
+        self.open(&Place::reparse(text, &self.env)?)
     }
 }
 
@@ -146,7 +178,11 @@ mod tests {
     fn parse(kind: &str, pairs: &[(&str, &str)], direction: Direction) -> Result<Place> {
         let pairs = pairs.iter();
         let pairs = pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        Place::parse(kind, &mut Attrs::new(kind, pairs)?, direction)
+        Place::parse(
+            kind,
+            &mut Attrs::new(kind, pairs)?,
+            (direction, &PlaceEnv::default()),
+        )
     }
 
     #[test]
@@ -154,7 +190,10 @@ mod tests {
         let written = parse("local", &[("dest", "/c"), ("tag", "t")], Direction::To).unwrap();
         assert_eq!(written.text(), r#"{"src":"/c","tag":"t","type":"local"}"#);
         let read = parse("local", &[("src", "/c"), ("tag", "t")], Direction::From).unwrap();
-        assert_eq!(Place::reparse(written.text()).unwrap(), read);
+        assert_eq!(
+            Place::reparse(written.text(), &PlaceEnv::default()).unwrap(),
+            read
+        );
         let places = Places::default();
         let one = places.open(&read).unwrap();
         assert!(Arc::ptr_eq(&one, &places.reopen(written.text()).unwrap()));
@@ -169,10 +208,14 @@ mod tests {
         let (main, other) = (parse("main"), parse("pr-7"));
         assert!(main.text().contains("h.io/c:t.main"), "{}", main.text());
         assert_ne!(main.text(), other.text());
-        assert_eq!(Place::reparse(main.text()).unwrap(), main);
-        let places = Places::new(LazyClient::new(|| {
-            Ok(rbuild_registry::ClientConfig::default())
-        }));
+        assert_eq!(
+            Place::reparse(main.text(), &PlaceEnv::default()).unwrap(),
+            main
+        );
+        let places = Places::new(
+            LazyClient::new(|| Ok(rbuild_registry::ClientConfig::default())),
+            PlaceEnv::default(),
+        );
         let opened = places.open(&main).unwrap();
         assert_eq!(opened.name(), "registry h.io/c:t.main");
         assert!(Places::default().open(&main).is_err());

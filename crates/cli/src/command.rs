@@ -194,6 +194,7 @@ fn of_environment(config: &mut EngineConfig) -> Result<(), CommandError> {
         let max = size(&max).map_err(|e| CommandError::Usage(format!("{CACHE_MAX}: {e}")))?;
         config.cache_max = Some(max);
     }
+    config.cache_places = remote_cache::place_env();
     config.host_files = hosts::host_files();
     config.insecure_registries = hosts::insecure_registries();
     config.container_engines = engines::container_engines();

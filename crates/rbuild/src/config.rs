@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rbuild_cache::PlaceEnv;
 use rbuild_registry::{CredentialPlace, HostFiles, ProxyConfig, Reach};
 use rbuild_source::{GitConfig, RemoteLimits, TagMemory};
 
@@ -42,6 +43,8 @@ pub struct EngineConfig {
     pub proxy: ProxyConfig,
     /// Where images can be loaded into.
     pub container_engines: ContainerEngines,
+    /// What the environment says of caches elsewhere.
+    pub cache_places: PlaceEnv,
 }
 
 impl EngineConfig {
@@ -62,6 +65,7 @@ impl EngineConfig {
             git: GitConfig::default(),
             proxy: ProxyConfig::default(),
             container_engines: ContainerEngines::default(),
+            cache_places: PlaceEnv::default(),
         }
     }
 }

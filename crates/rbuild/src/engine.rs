@@ -81,6 +81,7 @@ impl Engine {
         let store = Arc::new(lower::open(&config, &nursery)?);
         let limits = config.limits;
         let cache_max = config.cache_max;
+        let place_env = config.cache_places.clone();
         let reach = config.reach;
         let memory = TagMemory {
             age: config.tag_age,
@@ -91,7 +92,7 @@ impl Engine {
         let client = LazyClient::new(move || client_config(&config));
         let fetch = RegistryFetch::new(Arc::clone(&store), Arc::clone(&client));
         let fetch = LayoutFetch::new(Arc::clone(&store), Arc::new(fetch));
-        let places = Arc::new(Places::new(Arc::clone(&client)));
+        let places = Arc::new(Places::new(Arc::clone(&client), place_env));
         let fetch = CacheFetch::new(Arc::clone(&store), Arc::clone(&places), Arc::new(fetch));
         let work = tree_work(&nursery);
         let layers = LayerStore::new(Arc::clone(&store), work, Arc::new(fetch));

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use rbuild::{CacheFrom, CacheTo};
 
 use super::csv::fields;
 use super::duration::duration;
@@ -15,12 +14,12 @@ use super::duration::duration;
 pub struct RemoteCacheArgs {
     /// Cache to read, as type=registry,ref=NAME or type=local,src=DIR; a bare NAME is one in a registry;
     /// repeatable
-    #[arg(long, value_name = "CACHE", value_parser = cache_from, help_heading = "Cache")]
-    pub cache_from: Vec<CacheFrom>,
+    #[arg(long, value_name = "CACHE", value_parser = pairs, help_heading = "Cache")]
+    pub cache_from: Vec<CachePairs>,
 
     /// Cache to write, as type=registry,ref=NAME[,mode=max] or type=local,dest=DIR; repeatable
-    #[arg(long, value_name = "CACHE", value_parser = cache_to, help_heading = "Cache")]
-    pub cache_to: Vec<CacheTo>,
+    #[arg(long, value_name = "CACHE", value_parser = pairs, help_heading = "Cache")]
+    pub cache_to: Vec<CachePairs>,
 
     /// How long layers may still be sent to caches when the build is done, such as 30s; what saves most
     /// for its bytes goes first [default: until all are there]
@@ -57,21 +56,18 @@ pub struct CacheKeyArgs {
     pub file: PathBuf,
 }
 
-fn cache_from(text: &str) -> Result<CacheFrom, String> {
-    CacheFrom::parse(pairs(text)?).map_err(|error| error.to_string())
-}
-
-fn cache_to(text: &str) -> Result<CacheTo, String> {
-    CacheTo::parse(pairs(text)?).map_err(|error| error.to_string())
-}
+/// What stands in an option about a cache, by name.
+#[derive(Debug, Clone)]
+pub struct CachePairs(pub BTreeMap<String, String>);
 
 /// What stands in the option; a bare name is one in a registry.
-fn pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
+fn pairs(text: &str) -> Result<CachePairs, String> {
     if !text.contains('=') && !text.is_empty() {
         let pairs = [("type", "registry"), ("ref", text)];
-        return Ok(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        let pairs = pairs.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        return Ok(CachePairs(pairs.into()));
     }
-    fields(text)
+    fields(text).map(CachePairs)
 }
 
 #[cfg(test)]
@@ -81,9 +77,8 @@ mod tests {
 
     #[test]
     fn a_bare_name_is_one_in_a_registry() {
-        assert_eq!(pairs("host/app").unwrap()["ref"], "host/app");
-        assert_eq!(pairs("type=local,src=/c").unwrap()["src"], "/c");
-        assert!(cache_from("type=nothing").is_err());
-        assert!(cache_to("").is_err());
+        assert_eq!(pairs("host/app").unwrap().0["ref"], "host/app");
+        assert_eq!(pairs("type=local,src=/c").unwrap().0["src"], "/c");
+        assert!(pairs("").is_err());
     }
 }

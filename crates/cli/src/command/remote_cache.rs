@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rbuild::{CacheRequest, PublicKey, SigningKey, Trust, Writer};
+use rbuild::gha::GhaEnv;
+use rbuild::s3::{RoleFiles, S3Env};
+use rbuild::{
+    CacheFrom, CacheRequest, CacheTo, PlaceEnv, PublicKey, Secret, SigningKey, Trust, Writer,
+};
 
 use super::{CommandError, CommandResult, print, variable};
-use crate::args::{CacheCommand, RemoteCacheArgs};
+use crate::args::{CacheCommand, CachePairs, RemoteCacheArgs};
 use crate::exit::Exit;
 
 /// The variable with the file of the signing key.
@@ -49,9 +53,18 @@ pub fn request(args: RemoteCacheArgs) -> Result<CacheRequest, CommandError> {
     for word in &trusted {
         keys.extend(public_keys(word)?);
     }
+    let env = place_env();
+    let named =
+        |option: &str, error: rbuild::CacheError| CommandError::Usage(format!("{option}: {error}"));
+    let from = args.cache_from.into_iter().map(|CachePairs(pairs)| {
+        CacheFrom::parse(pairs, &env).map_err(|error| named("--cache-from", error))
+    });
+    let to = args.cache_to.into_iter().map(|CachePairs(pairs)| {
+        CacheTo::parse(pairs, &env).map_err(|error| named("--cache-to", error))
+    });
     Ok(CacheRequest {
-        from: args.cache_from,
-        to: args.cache_to,
+        from: from.collect::<Result<_, _>>()?,
+        to: to.collect::<Result<_, _>>()?,
         trust: Trust {
             keys,
             max_age: args.cache_max_age,
@@ -62,6 +75,37 @@ pub fn request(args: RemoteCacheArgs) -> Result<CacheRequest, CommandError> {
         },
         budget: args.cache_budget,
     })
+}
+
+/// What the environment says of places for caches.
+pub fn place_env() -> PlaceEnv {
+    let secret = |name: &str| variable(name).map(Secret::new);
+    PlaceEnv {
+        s3: S3Env {
+            bucket: variable("AWS_BUCKET"),
+            region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
+            endpoint_url: variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL")),
+            access_key_id: variable("AWS_ACCESS_KEY_ID"),
+            secret_access_key: secret("AWS_SECRET_ACCESS_KEY"),
+            session_token: secret("AWS_SESSION_TOKEN"),
+            role: RoleFiles {
+                web_identity_token_file: variable("AWS_WEB_IDENTITY_TOKEN_FILE"),
+                role_arn: variable("AWS_ROLE_ARN"),
+                role_session_name: variable("AWS_ROLE_SESSION_NAME"),
+                container_relative_uri: variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+                container_full_uri: variable("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+                container_token_file: variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+            },
+        },
+        gha: GhaEnv {
+            cache_url: variable("ACTIONS_CACHE_URL"),
+            results_url: variable("ACTIONS_RESULTS_URL"),
+            token: secret("ACTIONS_RUNTIME_TOKEN"),
+            service_v2: variable("ACTIONS_CACHE_SERVICE_V2"),
+            repository: variable("GITHUB_REPOSITORY"),
+            api_url: variable("GITHUB_API_URL"),
+        },
+    }
 }
 
 /// A key as it is printed, or the keys in a file, one on a line.
