@@ -12,6 +12,7 @@ use rbuild_progress::CancelToken;
 use crate::announce::{Announcer, End};
 use crate::error::Failure;
 use crate::keying::{Keys, Probed};
+use crate::note::base_of;
 use crate::plan::Plan;
 use crate::{
     CacheIndex, CacheKey, Cause, Hit, Miss, OpContext, Origin, Presence, Record, Witness, Worker,
@@ -28,9 +29,9 @@ pub(crate) struct Bench<'a, W> {
     pub(crate) outer: &'a CancelToken,
 }
 
-/// The results of a vertex's inputs, in the op's order.
+/// The results of a vertex's inputs, in the op's order; where a record is expected only the base has to be there.
 pub(crate) struct Inputs<O> {
-    pub(crate) outputs: Vec<O>,
+    pub(crate) outputs: Vec<Option<O>>,
     pub(crate) identities: Vec<Option<CacheKey>>,
 }
 
@@ -83,6 +84,8 @@ pub(crate) enum Message<O, E: std::error::Error + 'static> {
     Done(VertexIx, Done<O>),
     /// Nothing was found.
     Missed(VertexIx, Missed<O>),
+    /// A record that was expected cannot be used: the vertex needs all its inputs after all.
+    Unfounded(VertexIx),
     /// The vertex failed or was stopped.
     Failed(VertexIx, Failure<E>),
 }
@@ -113,6 +116,7 @@ impl<W: Worker> Bench<'_, W> {
                         self.announcer.end(ix, started, End::Cached);
                         Message::Done(ix, done)
                     }
+                    Probed::Unfounded => Message::Unfounded(ix),
                     Probed::Miss(keys, cause) => Message::Missed(
                         ix,
                         Missed {
@@ -208,7 +212,7 @@ impl<W: Worker> Bench<'_, W> {
         let cx = self.context(ix, cancel);
         let output = self
             .worker
-            .run(self.plan.vertex(ix), &inputs.outputs, &cx)
+            .run(self.plan.vertex(ix), &inputs.all()?, &cx)
             .map_err(Failure::Worker)?;
         let saved = self.worker.save(&output).map_err(Failure::Worker)?;
         let identity = match lookup {
@@ -244,9 +248,10 @@ impl<W: Worker> Bench<'_, W> {
             return Ok(Found::Gone);
         };
         let vertex = self.plan.vertex(ix);
+        let base = base_of(&vertex.op).and_then(|base| inputs.outputs.get(base)?.as_ref());
         let loaded = self
             .worker
-            .load(vertex, &record.saved, &inputs.outputs)
+            .load(vertex, &record.saved, base)
             .map_err(Failure::Worker)?;
         let Some(output) = loaded else {
             return Ok(Found::Gone);
@@ -277,7 +282,12 @@ impl<W: Worker> Bench<'_, W> {
     }
 
     /// Adds the base to the identity of a result whose key says nothing about it.
-    fn over_base(&self, ix: VertexIx, identity: CacheKey, inputs: &Inputs<W::Output>) -> CacheKey {
+    pub(crate) fn over_base(
+        &self,
+        ix: VertexIx,
+        identity: CacheKey,
+        inputs: &Inputs<W::Output>,
+    ) -> CacheKey {
         match unkeyed_base(self.plan.vertex(ix)).and_then(|base| inputs.identities.get(base)) {
             Some(Some(base)) => identity.stacked_over(base),
             _ => identity,
@@ -294,7 +304,7 @@ impl<W: Worker> Bench<'_, W> {
 }
 
 /// Position of a base that a linked copy is stacked over without regard to it.
-fn unkeyed_base(vertex: &Vertex) -> Option<usize> {
+pub(crate) fn unkeyed_base(vertex: &Vertex) -> Option<usize> {
     let Op::File(file) = &vertex.op else {
         return None;
     };
@@ -308,6 +318,23 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "panic without a message".to_owned())
+}
+
+impl<O: Clone> Inputs<O> {
+    /// All of them, for carrying the vertex out.
+    fn all<E: std::error::Error + 'static>(&self) -> Result<Vec<O>, Failure<E>> {
+        let outputs = self.outputs.iter().enumerate();
+        outputs
+            .map(|(input, output)| output.clone().ok_or(Failure::Unkeyed(input)))
+            .collect()
+    }
+}
+
+impl<O> Inputs<O> {
+    /// Whether the vertex can be carried out.
+    pub(crate) fn are_here(&self) -> bool {
+        self.outputs.iter().all(Option::is_some)
+    }
 }
 
 impl<O> Task<O> {

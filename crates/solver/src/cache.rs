@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
 
 use crate::{CacheKey, KeyInputs};
@@ -17,6 +18,12 @@ pub trait CacheIndex: Send + Sync {
     /// `keys` holds one or two keys without repetition, the content key last.
     fn record(&self, keys: &[CacheKey], bytes: &[u8], inputs: &KeyInputs)
     -> Result<(), CacheError>;
+
+    /// Whether a result of this op may be known although those that it was made from are not, as in a cache
+    /// that holds only part of a build. Cheap; asked when something was not found.
+    fn may_have_alone(&self, _op: &Digest) -> bool {
+        false
+    }
 
     /// Waits until nobody else, in any process, does the work named by `key`, and keeps others from
     /// it until the guard is dropped.
@@ -79,7 +86,6 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rbuild_oci::Digest;
 
     #[test]
     fn record_survives_encoding() {

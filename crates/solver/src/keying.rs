@@ -22,6 +22,8 @@ pub(crate) enum Probed<O> {
     Hit(Done<O>),
     /// Nothing that can be used was found under its keys.
     Miss(Keys, Cause),
+    /// The chain key leads nowhere, and inputs are missing that the content key needs.
+    Unfounded,
 }
 
 impl Keys {
@@ -60,6 +62,9 @@ impl<W: Worker> Bench<'_, W> {
                 Found::Nothing => {}
             }
         }
+        if !inputs.are_here() {
+            return Ok(Probed::Unfounded);
+        }
         self.use_content(ix, inputs, &mut parts, cancel)?;
         let keys = self.keys_of(ix, chain, key_of(&op, &parts), &parts);
         if allowed && keys.content != keys.chain {
@@ -75,7 +80,7 @@ impl<W: Worker> Bench<'_, W> {
         Ok(Probed::Miss(keys, cause))
     }
 
-    fn chain_parts(
+    pub(crate) fn chain_parts(
         &self,
         ix: VertexIx,
         inputs: &Inputs<W::Output>,
@@ -125,8 +130,10 @@ impl<W: Worker> Bench<'_, W> {
         cancel.check().map_err(|_| CacheError::Cancelled)?;
         let cx = self.context(ix, cancel);
         let vertex = self.plan.vertex(ix);
+        let from = inputs.outputs.get(input).and_then(Option::as_ref);
+        let from = from.ok_or(Failure::Unkeyed(input))?;
         self.worker
-            .content(vertex, input, &inputs.outputs, &cx)
+            .content(vertex, input, from, &cx)
             .map(|digest| digest.map(Part::Content))
             .map_err(Failure::Worker)
     }
@@ -176,7 +183,10 @@ impl<W: Worker> Bench<'_, W> {
                 continue;
             }
             // Nothing but an explanation hangs on it.
-            match self.worker.list_files(vertex, at, &inputs.outputs, &cx) {
+            let Some(Some(from)) = inputs.outputs.get(at) else {
+                continue;
+            };
+            match self.worker.list_files(vertex, at, from, &cx) {
                 Ok(files) => input.files = files,
                 Err(error) => tracing::debug!(%error, "files of an input were not listed"),
             }

@@ -21,6 +21,14 @@
 //! identity of its own, kept in its record, so that nothing made over the former result is found for
 //! it. A linked copy is found without regard to its base, so its identity adds the base's.
 //!
+//! # What is left out
+//!
+//! Where the index may know results without those that they were made from (a cache elsewhere that holds part of a
+//! build), the first miss is followed by a *survey*: all that was not looked at yet is keyed as far as that is
+//! possible without making anything, a vertex that is to be made counting by the identity that it will have. What is
+//! found needs only what it is stacked on, so whatever nothing else needs is announced and never begun. A record that
+//! turns out to be of no use afterwards brings its inputs back.
+//!
 //! # Threads
 //!
 //! All state belongs to the calling thread. As long as everything is found in the cache it does all
@@ -42,6 +50,7 @@ mod pool;
 mod schedule;
 mod solve;
 mod state;
+mod survey;
 mod witness;
 mod worker;
 

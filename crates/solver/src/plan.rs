@@ -11,6 +11,7 @@ pub(crate) struct Plan<'a> {
     graph: &'a Graph,
     names: &'a BTreeMap<VertexIx, String>,
     no_cache: &'a BTreeSet<VertexIx>,
+    targets: &'a [VertexIx],
     order: Vec<VertexIx>,
     consumers: BTreeMap<VertexIx, Vec<VertexIx>>,
 }
@@ -35,9 +36,15 @@ impl<'a> Plan<'a> {
             graph,
             names: request.names,
             no_cache: request.no_cache,
+            targets: request.targets,
             order,
             consumers,
         }
+    }
+
+    /// The vertices whose results are wanted.
+    pub(crate) fn targets(&self) -> &'a [VertexIx] {
+        self.targets
     }
 
     /// The vertices, inputs before consumers.
@@ -53,11 +60,6 @@ impl<'a> Plan<'a> {
     /// The planned vertices that take the result of `ix`, each once.
     pub(crate) fn consumers(&self, ix: VertexIx) -> &[VertexIx] {
         self.consumers.get(&ix).map_or(&[], Vec::as_slice)
-    }
-
-    /// Number of different inputs of a vertex.
-    pub(crate) fn fan_in(&self, ix: VertexIx) -> usize {
-        distinct(self.graph.inputs(ix)).len()
     }
 
     /// The step as shown to people.

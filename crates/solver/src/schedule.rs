@@ -16,7 +16,8 @@ use crate::inflight::{Inflight, Role};
 use crate::mailbox::{Mailbox, Woken};
 use crate::pool::{CloseOnDrop, Queue};
 use crate::state::State;
-use crate::{SolveError, Solved, Worker};
+use crate::survey::{Standing, Survey};
+use crate::{CacheKey, SolveError, Solved, Worker};
 
 /// The state of a solve.
 pub(crate) struct Schedule<'a, W: Worker> {
@@ -27,6 +28,8 @@ pub(crate) struct Schedule<'a, W: Worker> {
     /// Vertices that were not found and are to be carried out, and sources in the network.
     missed: VecDeque<Task<W::Output>>,
     inflight: Inflight,
+    /// What was looked at when something was not found, where that was worth it.
+    survey: Option<Survey>,
     failure: Option<SolveError<W::Error>>,
 }
 
@@ -48,14 +51,11 @@ impl<'a, W: Worker> Schedule<'a, W> {
             ready: BTreeSet::new(),
             missed: VecDeque::new(),
             inflight: Inflight::default(),
+            survey: None,
             failure: None,
         };
         for &ix in bench.plan.order() {
-            let missing = bench.plan.fan_in(ix);
-            schedule.states.insert(ix, State::Waiting(missing));
-            if missing == 0 {
-                schedule.make_ready(ix);
-            }
+            schedule.wait(ix);
         }
         schedule
     }
@@ -66,6 +66,9 @@ impl<'a, W: Worker> Schedule<'a, W> {
         parallelism: NonZeroUsize,
     ) -> Result<Solved<W::Output>, SolveError<W::Error>> {
         self.run_inline();
+        if self.failure.is_none() && !self.missed.is_empty() {
+            self.look_ahead();
+        }
         if self.failure.is_none() && self.has_tasks() {
             self.run_parallel(parallelism);
         }
@@ -162,6 +165,90 @@ impl<'a, W: Worker> Schedule<'a, W> {
         Some(Task::Probe(ix, Arc::new(self.inputs(ix))))
     }
 
+    /// Leaves out what nothing needs, where results may be known whose inputs are not.
+    fn look_ahead(&mut self) {
+        let is_open = |state: &State<W::Output>| {
+            matches!(state, State::Waiting(_) | State::Keying | State::Running(_))
+        };
+        let open = self.states.iter().filter(|(_, state)| is_open(state));
+        if !self.bench.is_worth_a_survey(open.map(|(ix, _)| *ix)) {
+            return;
+        }
+        let foreseen: BTreeMap<VertexIx, Option<CacheKey>> = self
+            .missed
+            .iter()
+            .map(|task| (task.vertex(), self.bench.foreseen_of(task)))
+            .collect();
+        let standing = |ix| match (self.states.get(&ix), foreseen.get(&ix)) {
+            (Some(State::Done(done)), _) => Standing::Done(done),
+            (_, Some(identity)) => Standing::Missed(identity.clone()),
+            _ => Standing::Open,
+        };
+        match self.bench.survey(standing, self.bench.outer) {
+            Ok(survey) => {
+                self.survey = Some(survey);
+                self.keep_needed();
+            }
+            // Whatever it is: it comes again, with its place, if it has to do with what is needed.
+            Err(error) => tracing::debug!(%error, "nothing was looked at ahead"),
+        }
+    }
+
+    /// Puts aside what nothing needs, and takes up again what something does.
+    fn keep_needed(&mut self) {
+        let Some(survey) = &self.survey else { return };
+        let needed = self.bench.needed(survey);
+        // Again if something that waited for another begins, for which the same question is asked.
+        while self.put_aside(&needed) {}
+    }
+
+    /// Tells whether vertices were released that may be put aside themselves.
+    fn put_aside(&mut self, needed: &BTreeSet<VertexIx>) -> bool {
+        let mut is_released = false;
+        for &ix in self.bench.plan.order() {
+            match (self.states.get(&ix), needed.contains(&ix)) {
+                (Some(State::Done(_) | State::Failed | State::Cancelled), _) => {}
+                // What is out already comes back whatever is needed.
+                (Some(State::Waiting(_)), true) | (Some(State::Spared), true) => self.wait(ix),
+                (Some(State::Waiting(_)), false) => self.set(ix, State::Spared),
+                (Some(State::Running(keys)), false) if self.is_queued(ix) => {
+                    let key = keys.content.clone();
+                    self.missed.retain(|task| task.vertex() != ix);
+                    self.set(ix, State::Spared);
+                    for follower in self.inflight.leave(&key, ix) {
+                        self.release(follower);
+                        is_released = true;
+                    }
+                }
+                (Some(State::Keying), false) => {
+                    let before = self.ready.len() + self.missed.len();
+                    self.ready.retain(|(_, other)| *other != ix);
+                    self.missed.retain(|task| task.vertex() != ix);
+                    if self.ready.len() + self.missed.len() < before {
+                        self.set(ix, State::Spared);
+                    }
+                }
+                _ => {}
+            }
+        }
+        is_released
+    }
+
+    fn is_queued(&self, ix: VertexIx) -> bool {
+        self.missed.iter().any(|task| task.vertex() == ix)
+    }
+
+    /// Lets a vertex wait for the inputs that it needs, or begin if they are there.
+    fn wait(&mut self, ix: VertexIx) {
+        let awaited = self.bench.awaited(ix, self.survey.as_ref());
+        let is_missing = |input: &&VertexIx| self.states.get(input).and_then(State::done).is_none();
+        let missing = awaited.iter().filter(is_missing).count();
+        self.set(ix, State::Waiting(missing));
+        if missing == 0 {
+            self.make_ready(ix);
+        }
+    }
+
     /// Takes in how a task ended.
     fn accept(&mut self, message: Message<W::Output, W::Error>) {
         match message {
@@ -173,6 +260,13 @@ impl<'a, W: Worker> Schedule<'a, W> {
                 Role::Leader | Role::Late => self.perform(ix, missed, Lookup::Allowed),
                 Role::Follower => self.set(ix, State::Keyed(missed)),
             },
+            Message::Unfounded(ix) => {
+                if let Some(survey) = &mut self.survey {
+                    survey.forget(ix);
+                }
+                self.wait(ix);
+                self.keep_needed();
+            }
             Message::Failed(ix, failure) => self.fail(ix, failure),
         }
     }
@@ -186,6 +280,11 @@ impl<'a, W: Worker> Schedule<'a, W> {
             }
         }
         for &consumer in self.bench.plan.consumers(ix) {
+            if let Some(survey) = &self.survey
+                && !self.bench.awaited(consumer, Some(survey)).contains(&ix)
+            {
+                continue;
+            }
             let state = self.states.get_mut(&consumer);
             if state.is_some_and(State::input_arrived) {
                 self.make_ready(consumer);
@@ -247,15 +346,19 @@ impl<'a, W: Worker> Schedule<'a, W> {
     }
 
     fn inputs(&self, ix: VertexIx) -> Inputs<W::Output> {
-        let results = self.bench.plan.vertex(ix).inputs.iter().map(|input| {
-            self.states
-                .get(input)
-                .and_then(State::done)
-                .expect("a vertex is ready only when all its inputs are done")
+        let inputs = self.bench.plan.vertex(ix).inputs.iter().map(|input| {
+            match self.states.get(input).and_then(State::done) {
+                Some(done) => (Some(done.output.clone()), done.identity.clone()),
+                None => {
+                    let survey = self.survey.as_ref();
+                    (
+                        None,
+                        survey.and_then(|survey| survey.identity(*input)).cloned(),
+                    )
+                }
+            }
         });
-        let (outputs, identities) = results
-            .map(|done| (done.output.clone(), done.identity.clone()))
-            .unzip();
+        let (outputs, identities) = inputs.unzip();
         Inputs {
             outputs,
             identities,

@@ -16,6 +16,8 @@ pub(crate) enum State<O> {
     Keyed(Missed<O>),
     /// It is being carried out, or queued for that.
     Running(Arc<Keys>),
+    /// Nothing needs its result.
+    Spared,
     /// It has a result.
     Done(Done<O>),
     /// It failed.

@@ -17,14 +17,14 @@ pub trait Worker: Send + Sync {
     /// Returns the content digest of what input number `input` contributes to `vertex`: the files
     /// that its op selects there and nothing else.
     ///
-    /// Asked only for inputs whose use is [`rbuild_graph::InputUse::Files`]; `inputs` are the
-    /// results of all inputs in the op's order. `None` lets the input count by its identity, which
+    /// Asked only for inputs whose use is [`rbuild_graph::InputUse::Files`]; `from` is that input's
+    /// result. `None` lets the input count by its identity, which
     /// an input without one (a local directory) does not have.
     fn content(
         &self,
         vertex: &Vertex,
         input: usize,
-        inputs: &[Self::Output],
+        from: &Self::Output,
         cx: &OpContext<'_>,
     ) -> Result<Option<Digest>, Self::Error>;
 
@@ -37,7 +37,7 @@ pub trait Worker: Send + Sync {
         &self,
         _vertex: &Vertex,
         _input: usize,
-        _inputs: &[Self::Output],
+        _from: &Self::Output,
         _cx: &OpContext<'_>,
     ) -> Result<Option<Digest>, Self::Error> {
         Ok(None)
@@ -71,13 +71,16 @@ pub trait Worker: Send + Sync {
     /// Returns the result that `saved` stands for, or `None` if it is gone and must be made again.
     ///
     /// Cheap: it happens to every vertex of a cached build. `saved` may come from a build whose
-    /// inputs had equal keys; `inputs` are this build's.
+    /// inputs had equal keys; `base` is what this build's result is stacked on, if on anything.
     fn load(
         &self,
         vertex: &Vertex,
         saved: &[u8],
-        inputs: &[Self::Output],
+        base: Option<&Self::Output>,
     ) -> Result<Option<Self::Output>, Self::Error>;
+
+    /// Whether [`Worker::load`] would find what `saved` stands for. Looks at names only.
+    fn is_kept(&self, saved: &[u8]) -> bool;
 }
 
 /// What a source yields.

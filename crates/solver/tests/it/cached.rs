@@ -239,3 +239,52 @@ fn vertices_are_announced_in_order_and_end_once() {
     assert_eq!(ends.count(), known.len());
     assert!(answer.ends().values().all(|end| end == "made"));
 }
+
+#[test]
+fn what_a_known_result_was_made_from_is_not_made() {
+    let shelf = Arc::new(Shelf::default());
+    let index = Index {
+        is_partial: true,
+        ..Index::default()
+    };
+    let two = two_stages("make");
+    let mut worker = Fake::over(&shelf);
+    worker.context = context("1");
+    two.build
+        .solve(&[two.last], &worker, &index)
+        .result
+        .unwrap();
+    // The records of the last stage stay: what its two steps add.
+    let kept: Vec<String> = {
+        let layers = shelf.layers.lock().unwrap();
+        let of_last = |files: &Files| files.contains_key("/bin") || files.contains_key("/stripped");
+        let kept = layers.iter().filter(|(_, files)| of_last(files));
+        kept.map(|(number, _)| format!("\n{number}")).collect()
+    };
+    let mut records = index.records.lock().unwrap();
+    records.retain(|_, bytes| {
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        kept.iter().any(|end| text.ends_with(end))
+    });
+    drop(records);
+    for is_partial in [false, true] {
+        let index = Index {
+            is_partial,
+            records: Arc::new(std::sync::Mutex::new(index.records.lock().unwrap().clone())),
+            ..Index::default()
+        };
+        let mut worker = Fake::over(&shelf);
+        worker.context = context("1");
+        let answer = two.build.solve(&[two.last], &worker, &index);
+        assert_eq!(answer.text(two.last, "/stripped"), "s#2");
+        let ends = answer.ends();
+        assert_eq!(ends["strip"], "cached");
+        if is_partial {
+            assert!(worker.ran().is_empty());
+            // Announced and never begun.
+            assert_eq!((&*ends["make"], &*ends["/main.c"]), ("open", "open"));
+        } else {
+            assert_eq!(worker.ran(), ["/main.c", "make"]);
+        }
+    }
+}

@@ -45,6 +45,8 @@ pub struct Fake {
     /// What ran, sources left out.
     pub ran: Mutex<Vec<String>>,
     pub digested: AtomicUsize,
+    /// Whether it says that results are kept which are not.
+    pub boasts: bool,
     pub threads: Mutex<HashSet<ThreadId>>,
 }
 
@@ -146,10 +148,14 @@ impl Fake {
     }
 
     fn stack(&self, op: &Op, layer: &Files, inputs: &[Value]) -> Files {
-        let mut files = base_of(op).map_or_else(Files::new, |base| inputs[base].files.clone());
-        files.extend(layer.clone());
-        files
+        stacked(base_of(op).map(|base| &inputs[base]), layer)
     }
+}
+
+fn stacked(base: Option<&Value>, layer: &Files) -> Files {
+    let mut files = base.map_or_else(Files::new, |base| base.files.clone());
+    files.extend(layer.clone());
+    files
 }
 
 impl Worker for Fake {
@@ -160,14 +166,14 @@ impl Worker for Fake {
         &self,
         vertex: &Vertex,
         input: usize,
-        inputs: &[Value],
+        from: &Value,
         _cx: &OpContext<'_>,
     ) -> Result<Option<Digest>, Refused> {
         self.note_thread();
         self.digested.fetch_add(1, Ordering::SeqCst);
         let texts: Vec<Option<&String>> = selected(&vertex.op, input)
             .into_iter()
-            .map(|path| inputs[input].files.get(path))
+            .map(|path| from.files.get(path))
             .collect();
         Ok(Some(Digest::sha256_of(format!("{texts:?}").as_bytes())))
     }
@@ -231,15 +237,20 @@ impl Worker for Fake {
         &self,
         vertex: &Vertex,
         saved: &[u8],
-        inputs: &[Value],
+        base: Option<&Value>,
     ) -> Result<Option<Value>, Refused> {
         self.note_thread();
         let number: usize = std::str::from_utf8(saved).unwrap().parse().unwrap();
         let layers = self.shelf.layers.lock().unwrap();
         Ok(layers.get(&number).map(|layer| Value {
-            files: self.stack(&vertex.op, layer, inputs),
+            files: stacked(base.filter(|_| base_of(&vertex.op).is_some()), layer),
             layer: number,
         }))
+    }
+
+    fn is_kept(&self, saved: &[u8]) -> bool {
+        let number: usize = std::str::from_utf8(saved).unwrap().parse().unwrap();
+        self.boasts || self.shelf.layers.lock().unwrap().contains_key(&number)
     }
 }
 
@@ -248,7 +259,9 @@ impl Worker for Fake {
 pub struct Index {
     pub records: Arc<Mutex<BTreeMap<CacheKey, Vec<u8>>>>,
     pub notes: Arc<Mutex<Vec<KeyInputs>>>,
-    held: Arc<(Mutex<BTreeSet<CacheKey>>, Condvar)>,
+    /// Whether results may be there whose inputs are not.
+    pub is_partial: bool,
+    pub held: Arc<(Mutex<BTreeSet<CacheKey>>, Condvar)>,
 }
 
 struct Held {
@@ -280,6 +293,10 @@ impl CacheIndex for Index {
         }
         self.notes.lock().unwrap().push(inputs.clone());
         Ok(())
+    }
+
+    fn may_have_alone(&self, _op: &Digest) -> bool {
+        self.is_partial
     }
 
     fn lock(&self, key: &CacheKey, _cancel: &CancelToken) -> Result<Box<dyn Send>, CacheError> {

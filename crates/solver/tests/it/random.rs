@@ -132,3 +132,52 @@ fn random_changes_over_one_cache_agree_with_the_model() {
         }
     }
 }
+
+/// Solves with results of which some are known and others, below them, are not.
+fn check_partial(build: &Build, targets: &[VertexIx], worker: &Fake, index: &Index) -> usize {
+    let graph = build.graph(targets);
+    let solved = build.solve(targets, worker, index).result.unwrap();
+    let expected = model(&graph, &worker.context);
+    for (ix, value, _) in solved.iter() {
+        assert_eq!(value.files, expected[&ix], "{ix}");
+    }
+    for target in targets {
+        assert!(solved.output(*target).is_some());
+    }
+    graph.len() - solved.iter().count()
+}
+
+#[test]
+fn random_losses_agree_with_the_model_where_only_what_is_needed_is_made() {
+    let (mut spared, mut unfounded) = (0, 0);
+    for seed in 1..600 {
+        let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
+        let shelf = Arc::new(Shelf::default());
+        let index = Index {
+            is_partial: true,
+            ..Index::default()
+        };
+        for _ in 0..3 {
+            let (build, targets) = random_build(&mut dice);
+            let mut worker = Fake::over(&shelf);
+            worker.context = random_context(&mut dice);
+            check_partial(&build, &targets, &worker, &index);
+            // Records of some results are lost, and the results of some records.
+            let mut records = index.records.lock().unwrap();
+            records.retain(|_, _| dice.below(3) > 0);
+            drop(records);
+            let again = Fake {
+                context: worker.context.clone(),
+                boasts: dice.below(2) == 0,
+                ..Fake::over(&shelf)
+            };
+            if again.boasts {
+                let mut layers = shelf.layers.lock().unwrap();
+                layers.retain(|_, _| dice.below(4) > 0);
+                unfounded += 1;
+            }
+            spared += check_partial(&build, &targets, &again, &index);
+        }
+    }
+    assert!(spared > 100 && unfounded > 500, "{spared} {unfounded}");
+}
