@@ -127,6 +127,14 @@ impl<'a> Imports<'a> {
         Ok(usable.cloned())
     }
 
+    /// Whether one of the caches has a result of this op. Reads none of them.
+    pub fn knows_op(&self, op: &Digest) -> bool {
+        let known = self.known.get().into_iter().flat_map(HashMap::values);
+        known
+            .flatten()
+            .any(|known| known.line.entry.inputs.op == *op)
+    }
+
     /// Never offers a blob again: it is gone, or another one.
     pub fn give_up_blob(&self, digest: &Digest) {
         self.lost().blobs.insert(digest.clone());

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rbuild_layer::{ImportedLayer, LayerId, LayerStore};
+use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
 use rbuild_solver::{CacheError, CacheIndex, CacheKey, KeyInputs, Record};
 
@@ -153,6 +154,10 @@ impl CacheIndex for RemoteIndex<'_> {
             self.note(key, bytes, Some(inputs));
         }
         Ok(())
+    }
+
+    fn may_have_alone(&self, op: &Digest) -> bool {
+        self.imports.knows_op(op)
     }
 
     fn lock(&self, key: &CacheKey, cancel: &CancelToken) -> Result<Box<dyn Send>, CacheError> {

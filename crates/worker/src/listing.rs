@@ -15,10 +15,9 @@ impl LocalWorker {
     pub(crate) fn keep_listing(
         &self,
         (vertex, input): (&Vertex, usize),
-        inputs: &[Output],
+        from: &Output,
         cx: &OpContext<'_>,
     ) -> Result<Digest> {
-        let from = inputs.get(input).ok_or(Error::Input)?;
         let view = self.view_of(from, cx)?;
         let mut listing = Listing::default();
         match &vertex.op {

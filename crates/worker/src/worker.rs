@@ -208,11 +208,9 @@ impl LocalWorker {
     fn file_content(
         &self,
         (op, vertex): (&FileOp, &Vertex),
-        input: usize,
-        inputs: &[Output],
+        (input, from): (usize, &Output),
         cx: &OpContext<'_>,
     ) -> Result<Vec<Digest>> {
-        let from = inputs.get(input).ok_or(Error::Input)?;
         let mut digests = Vec::new();
         for (at, action) in op.actions.iter().enumerate() {
             let FileAction::Copy(action) = action else {
@@ -241,11 +239,9 @@ impl LocalWorker {
     fn mount_content(
         &self,
         op: &ExecOp,
-        input: usize,
-        inputs: &[Output],
+        (input, from): (usize, &Output),
         cx: &OpContext<'_>,
     ) -> Result<Vec<Digest>> {
-        let from = inputs.get(input).ok_or(Error::Input)?;
         let mut digests = Vec::new();
         for source in mounted(op, input) {
             let view = self.view_of(from, cx)?;
@@ -306,16 +302,16 @@ impl Worker for LocalWorker {
         &self,
         vertex: &Vertex,
         input: usize,
-        inputs: &[Output],
+        from: &Output,
         cx: &OpContext<'_>,
     ) -> Result<Option<Digest>> {
         // It counts by its whole content, which is its identity: nothing is to be selected there.
-        if let Some(Output::Web(_)) = inputs.get(input) {
+        if let Output::Web(_) = from {
             return Ok(None);
         }
         let digests = match &vertex.op {
-            Op::File(op) => self.file_content((op, vertex), input, inputs, cx)?,
-            Op::Exec(op) => self.mount_content(op, input, inputs, cx)?,
+            Op::File(op) => self.file_content((op, vertex), (input, from), cx)?,
+            Op::Exec(op) => self.mount_content(op, (input, from), cx)?,
             _ => return Ok(None),
         };
         let mut bytes = CONTENT_VERSION.to_vec();
@@ -330,10 +326,10 @@ impl Worker for LocalWorker {
         &self,
         vertex: &Vertex,
         input: usize,
-        inputs: &[Output],
+        from: &Output,
         cx: &OpContext<'_>,
     ) -> Result<Option<Digest>> {
-        self.keep_listing((vertex, input), inputs, cx).map(Some)
+        self.keep_listing((vertex, input), from, cx).map(Some)
     }
 
     fn supply(&self, vertex: &Vertex, cx: &OpContext<'_>) -> Result<Supplied<Output>> {
@@ -405,12 +401,7 @@ impl Worker for LocalWorker {
         Ok(layer.to_string().into_bytes())
     }
 
-    fn load(&self, vertex: &Vertex, saved: &[u8], inputs: &[Output]) -> Result<Option<Output>> {
-        let at = match &vertex.op {
-            Op::File(op) => op.base,
-            Op::Exec(op) => op.base,
-            _ => return Ok(None),
-        };
+    fn load(&self, vertex: &Vertex, saved: &[u8], base: Option<&Output>) -> Result<Option<Output>> {
         let Some(layer) = std::str::from_utf8(saved).ok().and_then(|s| s.parse().ok()) else {
             return Ok(None);
         };
@@ -419,7 +410,12 @@ impl Worker for LocalWorker {
         }
         self.store.note_use(&layer.to_string());
         self.note_ahead(vertex, layer);
-        Ok(Some(Output::with(base(at, inputs), layer)))
+        Ok(Some(Output::with(base, layer)))
+    }
+
+    fn is_kept(&self, saved: &[u8]) -> bool {
+        let layer = std::str::from_utf8(saved).ok().and_then(|s| s.parse().ok());
+        layer.is_some_and(|layer| self.layers.is_usable(&layer).unwrap_or(false))
     }
 }
 
