@@ -33,6 +33,7 @@ fn entry(name: &str) -> StepEntry {
             fields: Vec::new(),
             form: 0,
             inputs: Vec::new(),
+            form: 0,
         },
     }
 }
