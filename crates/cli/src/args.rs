@@ -13,6 +13,7 @@ mod cache;
 mod call;
 mod csv;
 mod duration;
+mod explain;
 mod foreign;
 mod images;
 mod index;
@@ -36,6 +37,7 @@ pub use build::{BuildArgs, NetworkArgs, ProgressArg, PullArg, ResultArgs};
 pub use cache::{PruneArgs, UsageArgs};
 pub use call::{Call, CallArgs, Format as CallFormat, Method as CallMethod, Status as CallStatus};
 pub use duration::duration;
+pub use explain::ExplainArgs;
 pub use foreign::ForeignArgs;
 pub use images::{
     EngineArg, ExportArgs, HistoryArgs, ImagesArgs, ImportArgs, InspectArgs, LoadArgs,
@@ -121,6 +123,8 @@ pub enum Command {
     Logout(LogoutArgs),
     /// Find out what stands between this machine and a registry
     Doctor(DoctorArgs),
+    /// Say why the steps of a build were not found in the cache, and how two builds differ
+    Explain(ExplainArgs),
     /// Show what takes the disk space of the store
     Du(UsageArgs),
     /// Look after caches elsewhere

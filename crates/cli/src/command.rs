@@ -7,6 +7,7 @@ mod debug;
 mod doctor;
 mod du;
 mod engines;
+mod explain;
 mod export;
 mod history;
 mod hosts;
@@ -74,6 +75,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Login(args) => login::login(&args),
         Command::Logout(args) => login::logout(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Explain(args) => explain::run(&args, root),
         Command::Du(args) => du::run(&args, root),
         Command::Cache(command) => remote_cache::run(command),
         Command::Prune(args) => prune::run(*args, root),

@@ -84,7 +84,8 @@ pub use doctor::{Finding as DoctorFinding, Health, PlaceHealth, doctor, patient}
 pub use elsewhere::{is_remote_context, is_ssh_context};
 pub use engine::{Engine, Removal};
 pub use explain::{
-    Change, Difference, FileChange, FileChanges, FileFate, How, Reason, Run, RunStep,
+    CarriedRun, Change, Compared, ComparedStep, Difference, FileChange, FileChanges, FileFate, How,
+    Reason, Run, RunStep, difference_lines, reason_lines, steps_named,
 };
 pub use images::{ImageDetails, ImageSummary, Removed, StoredImage};
 pub use index::{IndexMade, IndexRequest, IndexSource, InspectedIndex, Single, Standing};

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use rbuild::progress::{
-    Event, LogChunk, StatusUpdate, Stream, VertexKey, VertexUpdate, WarningNote,
+    Event, LogChunk, MissNote, StatusUpdate, Stream, VertexKey, VertexUpdate, WarningNote,
 };
 
 /// This many milliseconds after the build began.
@@ -82,5 +82,13 @@ pub fn warning(short: &str, line: u32) -> Event {
         file: Some("Dockerfile".to_owned()),
         line: Some(line),
         end_line: None,
+    })
+}
+
+pub fn miss(name: &str, reason: &str) -> Event {
+    Event::Miss(MissNote {
+        vertex: key(name),
+        kind: "changed",
+        reason: reason.to_owned(),
     })
 }

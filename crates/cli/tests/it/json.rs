@@ -21,3 +21,12 @@ fn every_kind_of_event() {
     .collect();
     check("events.jsonl", &text);
 }
+
+#[test]
+fn misses_are_a_list_of_their_own() {
+    let line = json_line(&miss("a", "ENV A changed"), at(0));
+    assert_eq!(
+        String::from_utf8(line).unwrap(),
+        "{\"misses\":[{\"vertex\":\"sha256:a\",\"kind\":\"changed\",\"reason\":\"ENV A changed\"}]}\n"
+    );
+}

@@ -153,3 +153,16 @@ fn status_that_is_over_before_it_is_shown_takes_one_line() {
     )]);
     assert_eq!(text, "#1 a\n#1 naming done\n");
 }
+
+#[test]
+fn a_step_says_why_it_was_missed_before_all_else() {
+    let run = "[2/3] RUN make";
+    let text = shown(&[
+        (0, vec![started(run, 0), miss(run, "ENV A changed\x1b[2J")]),
+        (10, vec![log(run, 10, "out\n")]),
+        (20, vec![done(run, 0, 20)]),
+    ]);
+    let expected = "#1 [2/3] RUN make\n#1 cache miss: ENV A changed\u{fffd}[2J\n#1 0.010 out\n\
+                    #1 DONE 0.0s\n";
+    assert_eq!(text, expected);
+}

@@ -152,3 +152,15 @@ fn a_push_is_no_build() {
         assert!(picture.contains(word), "{picture:?}");
     }
 }
+
+#[test]
+fn a_running_step_says_why_it_was_missed() {
+    let run = "[2/3] RUN make";
+    let mut events = vec![started(run, 0), miss(run, "ENV A changed")];
+    let live = |events: &[Event]| lines(&fed(events).picture(at(500), canvas(20, 80), Phase::Live));
+    let shown = live(&events);
+    assert!(shown.contains("│ cache miss: ENV A changed"), "{shown}");
+    events.push(done(run, 0, 400));
+    let shown = live(&events);
+    assert!(!shown.contains("cache miss"), "{shown}");
+}

@@ -257,3 +257,6 @@ fn image(source: &SourceNote) -> [String; 3] {
         _ => Default::default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

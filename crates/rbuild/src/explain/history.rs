@@ -150,3 +150,79 @@ pub(super) fn read(row: &[u8]) -> Option<Run> {
     let run: Run = serde_json::from_slice(row).ok()?;
     (run.form == RUN_FORM).then_some(run)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(name: &str) -> Project {
+        Project {
+            dockerfile: format!("/{name}/Dockerfile"),
+            context: format!("/{name}"),
+        }
+    }
+
+    fn run(id: &str) -> Run {
+        Run {
+            form: RUN_FORM,
+            id: id.to_owned(),
+            ended_ms: 0,
+            dockerfile: String::new(),
+            context: String::new(),
+            target: None,
+            platforms: Vec::new(),
+            arguments: Vec::new(),
+            succeeded: true,
+            steps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn runs_are_bounded_by_project_and_in_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let seen = Digest::sha256_of(b"x");
+        let first = project("first");
+        for n in 0..OF_PROJECT + 5 {
+            save(&store, &first, &run(&format!("a{n:04}")), &seen).unwrap();
+        }
+        let kept = last_runs(&store, Some(&first), usize::MAX).unwrap();
+        assert_eq!(kept.len(), OF_PROJECT);
+        assert_eq!(
+            (kept[0].id.as_str(), kept[49].id.as_str()),
+            ("a0054", "a0005")
+        );
+        for n in 0..OF_ALL {
+            let other = project(&format!("p{}", n % 20));
+            save(&store, &other, &run(&format!("b{n:04}")), &seen).unwrap();
+        }
+        let kept = last_runs(&store, None, usize::MAX).unwrap();
+        assert_eq!(kept.len(), OF_ALL);
+        assert!(kept.iter().all(|run| run.id.starts_with('b')));
+        assert!(is_seen(&store, &first, &seen).unwrap());
+        assert!(!is_seen(&store, &first, &Digest::sha256_of(b"y")).unwrap());
+        assert!(!is_seen(&store, &project("none"), &seen).unwrap());
+    }
+
+    #[test]
+    fn runs_of_another_form_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let other = Run {
+            form: RUN_FORM + 1,
+            ..run("a")
+        };
+        let one = project("one");
+        save(&store, &one, &other, &Digest::sha256_of(b"x")).unwrap();
+        store.put(Table::History, "run/x/b", b"{}").unwrap();
+        assert!(last_runs(&store, None, 9).unwrap().is_empty());
+    }
+
+    #[test]
+    fn names_sort_by_time() {
+        let (first, at) = new_id();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let (second, later) = new_id();
+        assert!(first < second && at < later, "{first} {second}");
+    }
+}

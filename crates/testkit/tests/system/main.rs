@@ -9,6 +9,7 @@ mod context;
 mod context_elsewhere;
 mod context_schemes;
 mod doctor;
+mod explain;
 mod files;
 mod first_image;
 mod host;
