@@ -33,7 +33,6 @@ fn line(keys: &[&str], created: u64, signer: Option<&str>) -> Signed<StepEntry> 
                 fields: Vec::new(),
                 form: 0,
                 inputs: Vec::new(),
-                form: 0,
             },
         },
         seen: created,

@@ -33,7 +33,6 @@ fn entry(name: &str) -> StepEntry {
             fields: Vec::new(),
             form: 0,
             inputs: Vec::new(),
-            form: 0,
         },
     }
 }

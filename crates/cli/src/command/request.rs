@@ -51,10 +51,6 @@ pub fn request(args: BuildArgs, cancel: &CancelToken) -> Result<BuildRequest, Co
             false => OnMiss::Build,
         },
         pull: args.pull.into(),
-        on_miss: match args.fail_on_miss {
-            true => OnMiss::Fail,
-            false => OnMiss::Build,
-        },
         resolve: args.resolve,
         lock: lock(args.lock, args.network),
         contexts: args
