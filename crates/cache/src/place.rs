@@ -79,6 +79,16 @@ impl Place {
         let mut all: BTreeMap<String, String> = taken
             .map(|(key, value)| (read_as(&key).to_owned(), value))
             .collect();
+        let settled = match &parsed {
+            PlaceKind::Local(_) | PlaceKind::Registry(_) => Vec::new(),
+            PlaceKind::S3(place) => place.settled(),
+            PlaceKind::Gha(place) => place.settled(),
+        };
+        all.extend(
+            settled
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value)),
+        );
         all.insert("type".to_owned(), kind.to_owned());
         let text = serde_json::to_string(&all).map_err(|e| Error::Spec(e.to_string()))?;
         Ok(Self { kind: parsed, text })
@@ -167,12 +177,21 @@ impl Places {
 
     /// Opens the place that a text of [`Place::text`] names.
     pub fn reopen(&self, text: &str) -> Result<Arc<dyn Backend>> {
+        {
+            // One that is open has its secrets, which may be in no environment.
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(backend) = open.get(text) {
+                return Ok(Arc::clone(backend));
+            }
+        }
         self.open(&Place::reparse(text, &self.env)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rbuild_registry::Secret;
+
     use super::*;
 
     fn parse(kind: &str, pairs: &[(&str, &str)], direction: Direction) -> Result<Place> {
@@ -223,6 +242,44 @@ mod tests {
         let repository = Place::repository_of(&origin).unwrap();
         assert_eq!(repository.name(), "h.io/c");
         assert_eq!(Place::repository_of("h.io/c"), None);
+    }
+
+    #[test]
+    fn what_the_environment_says_is_in_the_text_but_for_secrets() {
+        let text = |text: &str| Some(text.to_owned());
+        let mut env = PlaceEnv::default();
+        env.s3.bucket = text("b");
+        env.s3.region = text("eu-west-1");
+        env.s3.access_key_id = text("AK");
+        env.s3.secret_access_key = Some(Secret::new("hunter2"));
+        env.gha.results_url = text("https://host/x");
+        let place = |kind: &str, given: &[(&str, &str)]| {
+            let pairs = given.iter();
+            let pairs = pairs.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let mut attrs = Attrs::new(kind, pairs).unwrap();
+            Place::parse(kind, &mut attrs, (Direction::To, &env)).unwrap()
+        };
+        let s3 = place("s3", &[("name", "n")]);
+        assert_eq!(
+            s3.text(),
+            r#"{"bucket":"b","name":"n","region":"eu-west-1","type":"s3"}"#
+        );
+        let gha = place("gha", &[("scope", "main"), ("token", "hunter3")]);
+        assert_eq!(
+            gha.text(),
+            r#"{"scope":"main","type":"gha","url_v2":"https://host/x/","version":"2"}"#
+        );
+        let client = || LazyClient::new(|| Ok(rbuild_registry::ClientConfig::default()));
+        let places = Places::new(client(), env.clone());
+        for place in [&s3, &gha] {
+            assert!(!format!("{place:?}").contains("hunter"));
+            let opened = places.open(place).unwrap();
+            assert!(Arc::ptr_eq(&opened, &places.reopen(place.text()).unwrap()));
+        }
+        // In another process: the keys are in the environment, the token was given by hand.
+        let next = Places::new(client(), env.clone());
+        assert_eq!(next.reopen(s3.text()).unwrap().name(), "s3 b/n");
+        assert!(next.reopen(gha.text()).is_err());
     }
 
     #[test]

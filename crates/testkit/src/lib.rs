@@ -6,6 +6,7 @@
 //! can be tested through a copy of itself. Being test support, it panics with a readable message where
 //! a library would return an error: a broken fixture is a failed test.
 
+mod actions;
 mod authority;
 mod busybox;
 mod command;
@@ -26,6 +27,10 @@ mod tree;
 mod web;
 mod workspace;
 
+pub use actions::{
+    ACTIONS_API_TOKEN, ACTIONS_REPOSITORY, ACTIONS_TOKEN, Actions, ActionsEntry, ActionsFault,
+    ActionsState,
+};
 pub use authority::{Authority, TokenKey};
 pub use busybox::{busybox_layout, busybox_rootfs};
 pub use command::{Finished, run, run_with_input};

@@ -8,9 +8,12 @@ use rbuild_oci::Descriptor;
 use rbuild_progress::CancelToken;
 use rbuild_registry::Secret;
 
-use crate::actions::{API_TOKEN, Actions, Fault, REPOSITORY, TOKEN};
 use crate::contract::{self, Habits, Local, MEDIA_TYPE, noise};
 use crate::s3::client;
+use rbuild_testkit::{
+    ACTIONS_API_TOKEN as API_TOKEN, ACTIONS_REPOSITORY as REPOSITORY, ACTIONS_TOKEN as TOKEN,
+    Actions, ActionsFault as Fault,
+};
 
 /// The newest index is all that can be found, and nothing can be deleted.
 const PLAIN: Habits = Habits {

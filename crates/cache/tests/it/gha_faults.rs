@@ -6,9 +6,8 @@ use rbuild_cache::gha::open;
 use rbuild_cache::{Backend, Error, NewIndex};
 use rbuild_oci::Descriptor;
 use rbuild_progress::CancelToken;
-use rbuild_testkit::{WebReply, WebServer};
+use rbuild_testkit::{Actions, ActionsFault as Fault, WebReply, WebServer};
 
-use crate::actions::{Actions, Fault};
 use crate::contract::{self, Local, noise};
 use crate::gha::{backend, place};
 use crate::s3::client;

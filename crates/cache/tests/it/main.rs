@@ -2,7 +2,6 @@
 
 #![cfg(test)]
 
-mod actions;
 mod bucket;
 mod contract;
 mod faulty;

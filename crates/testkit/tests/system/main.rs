@@ -41,6 +41,7 @@ mod push_access;
 mod push_again;
 mod registry_tls;
 mod remote_cache;
+mod remote_services;
 mod reproducible;
 mod rootless;
 mod steps;

@@ -116,6 +116,20 @@ impl GhaPlace {
         )
     }
 
+    /// What may come from the environment, or is left to others, and tells this place from others, as
+    /// attributes; no tokens.
+    pub(crate) fn settled(&self) -> Vec<(&'static str, String)> {
+        let version = match self.version {
+            Version::V1 => "1",
+            Version::V2 => "2",
+        };
+        vec![
+            ("version", version.to_owned()),
+            (url_key(self.version), self.url.to_string()),
+            ("scope", self.scope.clone()),
+        ]
+    }
+
     pub(super) fn has_api(&self) -> bool {
         self.api.is_some()
     }

@@ -115,6 +115,18 @@ impl S3Place {
         name
     }
 
+    /// What may come from the environment and tells this place from others, as attributes; no keys.
+    pub(crate) fn settled(&self) -> Vec<(&'static str, String)> {
+        let mut settled = vec![
+            ("bucket", self.bucket.clone()),
+            ("region", self.region.clone()),
+        ];
+        if let Some(url) = &self.endpoint_url {
+            settled.push(("endpoint_url", url.to_string()));
+        }
+        settled
+    }
+
     /// Whether the user asks for connections without TLS.
     pub(super) fn is_plain(&self) -> bool {
         let url = self.endpoint_url.as_ref();

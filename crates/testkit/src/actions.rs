@@ -3,16 +3,22 @@
 //! It insists on what the real one insists on: tokens, keys that are taken once, chunks without gaps, blocks
 //! that a list names, sizes that agree, addresses that expire.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "what the service is asked in another way than it must be is a failed test"
+)]
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rbuild_testkit::{WebAsked, WebLength, WebReply, WebServer};
 use serde_json::{Value, json};
+
+use crate::{WebAsked, WebLength, WebReply, WebServer};
 
 /// What the service does instead of the right thing.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub enum ActionsFault {
     /// Answers with a status and a body.
     Status(u16, &'static str),
     /// Answers 429 and asks for so many seconds of patience.
@@ -33,9 +39,11 @@ pub enum Fault {
 
 /// An entry, or what is to become one.
 #[derive(Clone, Debug, Default)]
-pub struct Entry {
+pub struct ActionsEntry {
+    /// Its key.
     pub key: String,
     version: String,
+    /// Its content, as far as it came.
     pub bytes: Vec<u8>,
     /// Whether it can be found.
     pub is_done: bool,
@@ -43,14 +51,15 @@ pub struct Entry {
     blocks: BTreeMap<String, Vec<u8>>,
 }
 
-#[derive(Default)]
-pub struct State {
+/// What the service has, and how it misbehaves.
+#[derive(Debug, Default)]
+pub struct ActionsState {
     /// In the order in which keys were reserved.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ActionsEntry>,
     /// Requests that contain a text get what comes next; equal texts use theirs up in order.
-    faults: Vec<(String, Fault)>,
+    faults: Vec<(String, ActionsFault)>,
     /// Requests that contain a text get this each time.
-    pub habits: Vec<(String, Fault)>,
+    pub habits: Vec<(String, ActionsFault)>,
     /// `METHOD TARGET` of every request, to the service and to the storage.
     pub seen: Vec<String>,
     /// Part of addresses that are valid now.
@@ -60,29 +69,34 @@ pub struct State {
     pub may_delete: bool,
 }
 
-pub const TOKEN: &str = "hunter2.runtime.token";
-pub const API_TOKEN: &str = "hunter2-api-token";
-pub const REPOSITORY: &str = "me/it";
+/// The token of a job.
+pub const ACTIONS_TOKEN: &str = "hunter2.runtime.token";
+/// A token for the API.
+pub const ACTIONS_API_TOKEN: &str = "hunter2-api-token";
+/// The repository that the API knows.
+pub const ACTIONS_REPOSITORY: &str = "me/it";
 const TWIRP: &str = "/results/twirp/github.actions.results.api.v1.CacheService/";
 const FIRST: &str = "/first/abc/_apis/artifactcache/";
 
+/// A running service; stops with the value.
 pub struct Actions {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ActionsState>>,
     service: WebServer,
     _storage: WebServer,
 }
 
 impl Actions {
+    /// Starts one without entries.
     pub fn start() -> Self {
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(ActionsState {
             may_delete: true,
-            ..State::default()
+            ..ActionsState::default()
         }));
         let shared = Arc::clone(&state);
         let service = WebServer::start(move |asked| serve(&shared, asked, service_answer));
         let shared = Arc::clone(&state);
         let storage = WebServer::start(move |asked| serve(&shared, asked, storage_answer));
-        state.lock().unwrap().storage = storage.url("");
+        state.lock().unwrap_or_else(PoisonError::into_inner).storage = storage.url("");
         Self {
             state,
             service,
@@ -90,16 +104,19 @@ impl Actions {
         }
     }
 
+    /// `http://127.0.0.1:PORT` with `path` behind it: `/results` is the second version, `/first/abc/` the first,
+    /// `/api` the API.
     pub fn url(&self, path: &str) -> String {
         self.service.url(path)
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+    /// Its state; requests wait while it is held.
+    pub fn state(&self) -> MutexGuard<'_, ActionsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Arms a fault for the next request whose `METHOD TARGET` contains `text`.
-    pub fn fault(&self, text: &str, fault: Fault) {
+    pub fn fault(&self, text: &str, fault: ActionsFault) {
         self.state().faults.push((text.to_owned(), fault));
     }
 
@@ -115,10 +132,10 @@ impl Actions {
     }
 }
 
-type Right = fn(&mut State, &WebAsked) -> WebReply;
+type Right = fn(&mut ActionsState, &WebAsked) -> WebReply;
 
-fn serve(state: &Mutex<State>, asked: &WebAsked, right: Right) -> WebReply {
-    let mut state = state.lock().unwrap();
+fn serve(state: &Mutex<ActionsState>, asked: &WebAsked, right: Right) -> WebReply {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let what = format!("{} {}", asked.method, asked.target);
     state.seen.push(what.clone());
     let fault = match state
@@ -136,28 +153,28 @@ fn serve(state: &Mutex<State>, asked: &WebAsked, right: Right) -> WebReply {
     };
     let mut changed = asked.clone();
     match fault {
-        Some(Fault::Status(status, body)) => {
+        Some(ActionsFault::Status(status, body)) => {
             return WebReply {
                 status,
                 ..WebReply::of(body)
             };
         }
-        Some(Fault::Wait(secs)) => {
+        Some(ActionsFault::Wait(secs)) => {
             return WebReply::status(429).header("Retry-After", &secs.to_string());
         }
-        Some(Fault::Redirect(to)) => return WebReply::status(307).header("Location", &to),
-        Some(Fault::IgnoreRange) => changed.headers.retain(|(name, _)| name != "range"),
+        Some(ActionsFault::Redirect(to)) => return WebReply::status(307).header("Location", &to),
+        Some(ActionsFault::IgnoreRange) => changed.headers.retain(|(name, _)| name != "range"),
         _ => {}
     }
     let mut reply = right(&mut state, &changed);
     match fault {
-        Some(Fault::Break(length)) => {
+        Some(ActionsFault::Break(length)) => {
             reply.length = WebLength::Stated(reply.body.len());
             reply.body.truncate(length);
         }
-        Some(Fault::Short(length)) => reply.body.truncate(length),
-        Some(Fault::Tamper) => reply.body.iter_mut().for_each(|byte| *byte ^= 1),
-        Some(Fault::Slow(delay)) => reply.delay = delay,
+        Some(ActionsFault::Short(length)) => reply.body.truncate(length),
+        Some(ActionsFault::Tamper) => reply.body.iter_mut().for_each(|byte| *byte ^= 1),
+        Some(ActionsFault::Slow(delay)) => reply.delay = delay,
         _ => {}
     }
     reply
@@ -168,28 +185,37 @@ fn said(status: u16, body: &Value) -> WebReply {
     WebReply { status, ..reply }
 }
 
-fn service_answer(state: &mut State, asked: &WebAsked) -> WebReply {
+fn service_answer(state: &mut ActionsState, asked: &WebAsked) -> WebReply {
     let bearer = asked.header("authorization").unwrap_or_default();
     if let Some(rest) = asked.target.strip_prefix("/api/repos/") {
-        return match bearer == format!("Bearer {API_TOKEN}") {
+        return match bearer == format!("Bearer {ACTIONS_API_TOKEN}") {
             true => api(state, asked, rest),
             false => said(401, &json!({"message": "Bad credentials"})),
         };
     }
-    if bearer != format!("Bearer {TOKEN}") {
+    if bearer != format!("Bearer {ACTIONS_TOKEN}") {
         return said(
             401,
             &json!({"code": "unauthenticated", "msg": "invalid token"}),
         );
     }
     if let Some(method) = asked.target.strip_prefix(TWIRP) {
-        let body: Value = serde_json::from_slice(&asked.body).unwrap();
+        let body: Value = json_of(asked);
         return second(state, method, &body);
     }
     match asked.target.strip_prefix(FIRST) {
         Some(rest) => first(state, asked, rest),
         None => said(404, &json!({"message": "no such route"})),
     }
+}
+
+fn json_of(asked: &WebAsked) -> Value {
+    serde_json::from_slice(&asked.body).expect("a body of JSON")
+}
+
+fn number(text: &str) -> usize {
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn text(body: &Value, key: &str) -> String {
@@ -200,7 +226,11 @@ fn text(body: &Value, key: &str) -> String {
 }
 
 /// An exact match, or else the newest entry whose key begins so.
-fn find<'s>(state: &'s State, key: &str, version: &str) -> Option<(usize, &'s Entry)> {
+fn find<'s>(
+    state: &'s ActionsState,
+    key: &str,
+    version: &str,
+) -> Option<(usize, &'s ActionsEntry)> {
     let mut found = state.entries.iter().enumerate().rev();
     let all = found
         .clone()
@@ -210,28 +240,28 @@ fn find<'s>(state: &'s State, key: &str, version: &str) -> Option<(usize, &'s En
 }
 
 /// Reserves a key; `None` if it is taken.
-fn reserve(state: &mut State, key: String, version: String) -> Option<usize> {
+fn reserve(state: &mut ActionsState, key: String, version: String) -> Option<usize> {
     assert!(key.len() <= 512 && !key.contains(','), "{key}");
     assert!(version.len() == 64, "{version}");
     if state.entries.iter().any(|entry| entry.key == key) {
         return None;
     }
-    state.entries.push(Entry {
+    state.entries.push(ActionsEntry {
         key,
         version,
-        ..Entry::default()
+        ..ActionsEntry::default()
     });
     Some(state.entries.len() - 1)
 }
 
-fn signed(state: &State, number: usize, way: &str) -> String {
+fn signed(state: &ActionsState, number: usize, way: &str) -> String {
     format!(
         "{}/{way}/{number}?se=2026&sig=hunter2-signature-{}",
         state.storage, state.signature
     )
 }
 
-fn second(state: &mut State, method: &str, body: &Value) -> WebReply {
+fn second(state: &mut ActionsState, method: &str, body: &Value) -> WebReply {
     let (key, version) = (text(body, "key"), text(body, "version"));
     match method {
         "GetCacheEntryDownloadURL" => match find(state, &key, &version) {
@@ -257,7 +287,7 @@ fn second(state: &mut State, method: &str, body: &Value) -> WebReply {
             ),
         },
         "FinalizeCacheEntryUpload" => {
-            let stated: usize = text(body, "size_bytes").parse().unwrap();
+            let stated: usize = number(&text(body, "size_bytes"));
             let entry = state.entries.iter_mut().find(|entry| entry.key == key);
             match entry.filter(|entry| entry.bytes.len() == stated && !entry.is_done) {
                 None => said(200, &json!({"ok": false, "message": "sizes differ"})),
@@ -271,17 +301,11 @@ fn second(state: &mut State, method: &str, body: &Value) -> WebReply {
     }
 }
 
-fn first(state: &mut State, asked: &WebAsked, rest: &str) -> WebReply {
+fn first(state: &mut ActionsState, asked: &WebAsked, rest: &str) -> WebReply {
     let accepts = asked.header("accept").unwrap_or_default();
     assert!(accepts.contains("api-version=6.0"), "{accepts}");
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let number = || {
-        path.strip_prefix("caches/")
-            .unwrap()
-            .parse::<usize>()
-            .unwrap()
-            - 100
-    };
+    let slot = || number(path.trim_start_matches("caches/")) - 100;
     match (asked.method.as_str(), path) {
         ("GET", "cache") => {
             let query = parameters(query);
@@ -297,7 +321,7 @@ fn first(state: &mut State, asked: &WebAsked, rest: &str) -> WebReply {
             }
         }
         ("POST", "caches") => {
-            let body: Value = serde_json::from_slice(&asked.body).unwrap();
+            let body: Value = json_of(asked);
             match reserve(state, text(&body, "key"), text(&body, "version")) {
                 Some(number) => said(201, &json!({"cacheId": number + 100})),
                 None => said(
@@ -314,16 +338,16 @@ fn first(state: &mut State, asked: &WebAsked, rest: &str) -> WebReply {
                 .strip_prefix("bytes ")
                 .unwrap();
             let (start, end) = range.strip_suffix("/*").unwrap().split_once('-').unwrap();
-            let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
+            let (start, end): (usize, usize) = (number(start), number(end));
             assert_eq!(end + 1 - start, asked.body.len());
-            state.entries[number()]
+            state.entries[slot()]
                 .chunks
                 .insert(start, asked.body.clone());
             WebReply::status(204)
         }
         ("POST", _) => {
-            let body: Value = serde_json::from_slice(&asked.body).unwrap();
-            let entry = &mut state.entries[number()];
+            let body: Value = json_of(asked);
+            let entry = &mut state.entries[slot()];
             for (start, chunk) in std::mem::take(&mut entry.chunks) {
                 assert_eq!(start, entry.bytes.len(), "a gap between chunks");
                 entry.bytes.extend(chunk);
@@ -337,7 +361,7 @@ fn first(state: &mut State, asked: &WebAsked, rest: &str) -> WebReply {
 }
 
 /// Azure's blob storage, as much of it as there is in signed addresses.
-fn storage_answer(state: &mut State, asked: &WebAsked) -> WebReply {
+fn storage_answer(state: &mut ActionsState, asked: &WebAsked) -> WebReply {
     assert_eq!(
         asked.header("authorization"),
         None,
@@ -409,9 +433,9 @@ fn part_of(bytes: &[u8], range: Option<&str>) -> WebReply {
 }
 
 /// GitHub's REST API: lists and deletes.
-fn api(state: &mut State, asked: &WebAsked, rest: &str) -> WebReply {
+fn api(state: &mut ActionsState, asked: &WebAsked, rest: &str) -> WebReply {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    assert_eq!(path, format!("{REPOSITORY}/actions/caches"));
+    assert_eq!(path, format!("{ACTIONS_REPOSITORY}/actions/caches"));
     let query = parameters(query);
     match asked.method.as_str() {
         "GET" => {
