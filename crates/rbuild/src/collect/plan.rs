@@ -115,7 +115,8 @@ impl<'a> Look<'a> {
         !self.all.layers.contains_key(layer) || (wanted && !self.is_layer_in_use(layer))
     }
 
-    /// Images with a name; others as long as all of their layers stay or one is in use.
+    /// Images with a name; others as long as all of their layers stay or are in use. One layer in use tells
+    /// nothing: most images here stand on one base.
     fn surviving_images(&self) -> BTreeSet<&'a Digest> {
         let mut images = self.all.named_images();
         let is_whole = |row: &Row| match row {
@@ -123,7 +124,7 @@ impl<'a> Look<'a> {
             Row::Index(_) => true,
         };
         let in_use = |row: &Row| match row {
-            Row::Image(image) => image.layers.iter().any(|it| self.is_layer_in_use(it)),
+            Row::Image(image) => image.layers.iter().all(|it| self.is_layer_in_use(it)),
             Row::Index(_) => false,
         };
         let stays = |row: &Row| is_whole(row) || in_use(row);

@@ -189,6 +189,17 @@ fn parts_of_a_named_index_and_pushes_stay() {
 }
 
 #[test]
+fn an_image_whose_base_alone_is_in_use_goes_with_its_steps() {
+    let all = inventory();
+    let leased = BTreeSet::from([blob("one")]);
+    let plan = plan(&all, &layers(&[1, 2]), &leased);
+    assert_eq!(plan.kept, BTreeSet::from([blob("one"), blob("three")]));
+    let both = BTreeSet::from([blob("one"), blob("two")]);
+    let plan = super::plan(&all, &layers(&[1, 2]), &both);
+    assert!(plan.kept.contains(&blob("image")));
+}
+
+#[test]
 fn downloaded_files_go_unless_they_are_in_use() {
     let mut all = Inventory::default();
     all.files.push(("file-1".to_owned(), digest("f")));
