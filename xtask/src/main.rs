@@ -9,6 +9,7 @@ mod bootstrap;
 mod conformance;
 mod demo;
 mod differential;
+mod disk_cap;
 mod foreign;
 mod fuzz;
 mod host;
@@ -38,6 +39,7 @@ Commands:
   fuzz [SECONDS] [TARGET…]          feed the parsers with anything (default: 12 seconds each)
   stress [--minutes N]              many processes on one store, killed at random
          [--processes N] [--seed N] (default: 1 minute, 32 processes)
+  disk-cap [--builds N] [--seed N]  random builds on a small disk with a limit (default: 500)
   emulation                         build for another processor with a real emulator
   services                          build and run the larger Dockerfiles of testdata/builds
   judges                            let Docker, skopeo and umoci judge a built image
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
             fuzz::Options::parse(rest).and_then(|options| fuzz::fuzz(&options))
         }
         Some((&"stress", rest)) => stress::stress(rest),
+        Some((&"disk-cap", rest)) => disk_cap::disk_cap(rest),
         Some((&"emulation", [])) => test::emulation(),
         Some((&"services", [])) => services::services(),
         Some((&"judges", [])) => judges::judges(),

@@ -22,7 +22,7 @@ use rbuild_store::{MountUsage, Object, Store, Table, Use};
 
 use crate::Result;
 
-pub(crate) use cap::enforce;
+pub(crate) use cap::Cap;
 pub use entry::{CacheEntry, CacheKind};
 pub use filter::{CacheFilter, Compare};
 pub use policy::{Limits, PruneRequest, PruneScope};

@@ -45,7 +45,7 @@ pub struct Engine {
     http: HttpSource,
     git: GitSource,
     limits: RemoteLimits,
-    cache_max: Option<u64>,
+    cap: Option<Arc<collect::Cap>>,
     container_engines: ContainerEngines,
     /// How many builds go on. What they commit is kept from collection until the last one ends: the
     /// store cannot tell whose is whose.
@@ -101,6 +101,7 @@ impl Engine {
         let http = HttpSource::new(Arc::clone(&store), (Arc::clone(&client), reach), limits);
         let git = GitSource::new(Arc::clone(&store), layers.clone(), git, limits);
         let registry = RegistryImages::new(Arc::clone(&store), Arc::clone(&client), memory);
+        let cap = cache_max.map(|max| Arc::new(collect::Cap::new(Arc::clone(&store), max)));
         Ok(Engine {
             store,
             layers,
@@ -112,7 +113,7 @@ impl Engine {
             http,
             git,
             limits,
-            cache_max,
+            cap,
             container_engines,
             at_work: Mutex::default(),
         })
@@ -149,8 +150,8 @@ impl Engine {
     }
 
     fn keep_cap(&self, reporting: (&dyn Sink, &CancelToken)) {
-        if let Some(max) = self.cache_max {
-            collect::enforce(&self.store, max, reporting);
+        if let Some(cap) = &self.cap {
+            cap.enforce(reporting);
         }
     }
 
@@ -170,6 +171,11 @@ impl Engine {
     ) -> Result<LockReport> {
         let _running = self.running();
         lock::lock(self, request, sink, cancel)
+    }
+
+    /// The limit of the store, if it has one.
+    pub(crate) fn cap(&self) -> Option<&Arc<collect::Cap>> {
+        self.cap.as_ref()
     }
 
     /// Checks the Dockerfile of a request without building it: the stages that its target needs, or

@@ -8,7 +8,9 @@ use rbuild_layer::LayerId;
 use rbuild_oci::Digest;
 use rbuild_source::{LocalContext, Pins};
 use rbuild_store::{HostDir, Lease};
-use rbuild_worker::{Ahead, LayerUse, LocalWorker, SshAgent, StepDefaults, WorkerParts};
+use rbuild_worker::{
+    Ahead, BeforeStep, LayerUse, LocalWorker, SshAgent, StepDefaults, WorkerParts,
+};
 
 use crate::engine::Engine;
 use crate::{BuildError, BuildRequest, NewPrivileges, Result};
@@ -77,6 +79,9 @@ pub(crate) fn worker(engine: &Engine, request: &BuildRequest, given: Given) -> L
         uses: given.uses,
         ahead: given.ahead,
         lease: given.lease,
+        before_step: engine
+            .cap()
+            .map(|cap| Arc::clone(cap) as Arc<dyn BeforeStep>),
     })
 }
 

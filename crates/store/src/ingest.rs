@@ -150,7 +150,8 @@ impl Store {
             if target.exists() || self.lower().is_some_and(|lower| lower.has(&object)) {
                 Ok(())
             } else {
-                staged.rename_to(&target)
+                staged.rename_to(&target)?;
+                self.count_committed(&target)
             }
         })
     }

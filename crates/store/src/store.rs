@@ -1,8 +1,8 @@
 //! The handle to a store: opening, staging, work locks. Objects and records are in their own modules.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
@@ -31,6 +31,8 @@ pub struct Store {
     pub(crate) session: Mutex<Option<Arc<Session>>>,
     /// What is taken from where this store lacks something.
     pub(crate) lower: Option<Arc<Sealed>>,
+    /// What was committed since somebody asked for it to be counted, in bytes.
+    pub(crate) committed_bytes: OnceLock<AtomicU64>,
     /// What was used since the last flush.
     pub(crate) notes: Notes,
 }
@@ -53,6 +55,7 @@ impl Store {
             has_suspects: AtomicBool::new(has_suspects),
             session: Mutex::default(),
             lower: None,
+            committed_bytes: OnceLock::new(),
             notes: Notes::default(),
             layout,
             deleter,

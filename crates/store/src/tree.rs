@@ -70,6 +70,7 @@ impl Store {
     pub fn commit_tree(&self, staged: StagedDir, sub: &str, id: &str) -> Result<PathBuf> {
         let target = self.checked_tree(id)?;
         let source = staged.path().join(sub);
+        let mut is_new = false;
         self.commit_leased(Object::Tree(id.to_owned()), || {
             // Looked at first, since renaming onto an empty directory would replace it; and after, since
             // another process may commit the same tree between.
@@ -77,10 +78,16 @@ impl Store {
                 true => Ok(()),
                 false => match fs::rename(&source, &target) {
                     Err(_) if target.exists() => Ok(()),
-                    renamed => renamed.map_err(Error::at("rename to", &target)),
+                    renamed => {
+                        is_new = true;
+                        renamed.map_err(Error::at("rename to", &target))
+                    }
                 },
             }
         })?;
+        if is_new {
+            self.count_committed(&target)?;
+        }
         Ok(target)
     }
 

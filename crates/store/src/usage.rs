@@ -6,6 +6,7 @@ use std::io;
 use std::ops::AddAssign;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rbuild_progress::CancelToken;
@@ -132,6 +133,23 @@ impl Store {
         Ok(all)
     }
 
+    /// What this handle has committed since the first call of this, in bytes of allocated blocks.
+    ///
+    /// From then on each new tree is walked when it is committed.
+    pub fn committed_bytes(&self) -> u64 {
+        let count = self.committed_bytes.get_or_init(AtomicU64::default);
+        count.load(Ordering::Relaxed)
+    }
+
+    /// Adds what was just put in its place, if anybody wants to know.
+    pub(crate) fn count_committed(&self, path: &Path) -> Result<()> {
+        if let Some(count) = self.committed_bytes.get() {
+            let whole = CancelToken::try_new().map_err(Error::at("make a token for", path))?;
+            count.fetch_add(allocated(path, &whole)?, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Bytes that this user may still use on the disk of the store.
     pub fn free_bytes(&self) -> Result<u64> {
         let root = self.layout.root();
@@ -225,6 +243,22 @@ mod tests {
         let names: Vec<&Object> = objects.iter().map(|usage| &usage.object).collect();
         assert_eq!(names, [&Object::Blob(digest), &Object::Tree("x".into())]);
         assert!(objects.iter().map(|usage| usage.bytes).sum::<u64>() <= usage.total_bytes());
+    }
+
+    #[test]
+    fn commits_are_counted_once_somebody_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put_blob(&[1; 50_000]).unwrap();
+        assert_eq!(store.committed_bytes(), 0);
+        store.put_blob(&[2; 60_000]).unwrap();
+        store.put_blob(&[2; 60_000]).unwrap();
+        let staged = store.stage_dir().unwrap();
+        fs::create_dir(staged.path().join("t")).unwrap();
+        fs::write(staged.path().join("t/f"), [3; 40_000]).unwrap();
+        store.commit_tree(staged, "t", "x").unwrap();
+        let counted = store.committed_bytes();
+        assert!((100_000..140_000).contains(&counted), "{counted}");
     }
 
     #[test]

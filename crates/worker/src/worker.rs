@@ -8,6 +8,7 @@ use std::time::Instant;
 use rbuild_graph::{CopyAction, ExecMountKind, ExecOp, FileAction, FileOp, Op, Vertex, VertexId};
 use rbuild_layer::{FileView, LayerId, LayerStore};
 use rbuild_oci::Digest;
+use rbuild_progress::CancelToken;
 use rbuild_sandbox::Nursery;
 use rbuild_solver::{OpContext, Presence, Supplied, Worker};
 use rbuild_source::{
@@ -27,6 +28,12 @@ const CONTENT_VERSION: &[u8] = b"rbuild-input-content 1\n";
 pub trait StartNursery: Send + Sync {
     /// Returns the build's nursery, started if it is not running yet.
     fn nursery(&self) -> Result<Nursery, rbuild_sandbox::Error>;
+}
+
+/// Sees to something before a step writes.
+pub trait BeforeStep: Send + Sync {
+    /// Is called by the thread that makes a layer, before it begins.
+    fn before_step(&self, cancel: &CancelToken);
 }
 
 /// What every step gets that its op does not say.
@@ -71,6 +78,8 @@ pub struct WorkerParts {
     pub ahead: Arc<Ahead>,
     /// Keeps layers that were found from collection while the build goes on.
     pub lease: Arc<Lease>,
+    /// Called before each step that is made.
+    pub before_step: Option<Arc<dyn BeforeStep>>,
 }
 
 /// Carries out ops on this machine.
@@ -90,6 +99,7 @@ pub struct LocalWorker {
     uses: BTreeMap<VertexId, LayerUse>,
     ahead: Arc<Ahead>,
     pub(crate) lease: Arc<Lease>,
+    before_step: Option<Arc<dyn BeforeStep>>,
     /// What was selected to make a key is what gets copied: by vertex and action.
     selections: Mutex<HashMap<(String, usize), Arc<Selection>>>,
 }
@@ -121,6 +131,7 @@ impl LocalWorker {
             uses: parts.uses,
             ahead: parts.ahead,
             lease: parts.lease,
+            before_step: parts.before_step,
             selections: Mutex::default(),
         }
     }
@@ -151,7 +162,14 @@ impl LocalWorker {
     }
 
     /// Makes a layer and notes how long that took.
-    fn timed(&self, make: impl FnOnce() -> Result<LayerId>) -> Result<LayerId> {
+    fn timed(
+        &self,
+        cancel: &CancelToken,
+        make: impl FnOnce() -> Result<LayerId>,
+    ) -> Result<LayerId> {
+        if let Some(before) = &self.before_step {
+            before.before_step(cancel);
+        }
         let begun = Instant::now();
         let layer = make()?;
         self.store.note_made(&layer.to_string(), begun.elapsed());
@@ -382,13 +400,13 @@ impl Worker for LocalWorker {
         match &vertex.op {
             Op::File(op) => {
                 self.begin_ahead();
-                let layer = self.timed(|| self.file_op((op, vertex), inputs, cx))?;
+                let layer = self.timed(cx.cancel, || self.file_op((op, vertex), inputs, cx))?;
                 self.note_ahead(vertex, layer);
                 Ok(Output::with(base(op.base, inputs), layer))
             }
             Op::Exec(op) => {
                 self.begin_ahead();
-                let layer = self.timed(|| self.exec_op(op, inputs, cx))?;
+                let layer = self.timed(cx.cancel, || self.exec_op(op, inputs, cx))?;
                 self.note_ahead(vertex, layer);
                 Ok(Output::with(base(op.base, inputs), layer))
             }

@@ -382,6 +382,28 @@ fn a_limit_is_kept_by_the_builds_themselves() {
     );
 }
 
+#[test]
+fn a_limit_is_kept_within_a_build() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    const MIB: u64 = 1 << 20;
+    let noise = |name: &str| -> String {
+        let step = |n| format!("RUN head -c 6m /dev/urandom > /{name}-{n}\n");
+        (0..7).map(step).collect()
+    };
+    let place = Place::new(&format!("FROM busybox\n{}", noise("old")));
+    let (store, image) = (place.store(), place.dir().join("disk"));
+    // For one of the builds, but not for both.
+    let _disk = SmallDisk::mount(&store, &image, 80 * MIB);
+    let words = ["--cache-max", "50m"];
+    place.build(&words).expect_success();
+    place.write("Dockerfile", &format!("FROM busybox\n{}", noise("new")));
+    place.build(&words).expect_success();
+    assert!(taken(&store) <= 50 * MIB);
+    place.assert_intact();
+}
+
 /// The total that `rbuild du` tells, in bytes.
 fn total(text: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("Total:"));
