@@ -27,6 +27,7 @@ mod request;
 mod rmi;
 mod run;
 mod save;
+mod settings;
 mod shown;
 mod stdin;
 mod store;
@@ -192,6 +193,7 @@ fn of_environment(config: &mut EngineConfig) -> Result<(), CommandError> {
         config.tag_age =
             duration(&age).map_err(|e| CommandError::Usage(format!("{TAG_AGE}: {e}")))?;
     }
+    config.cache_max = settings::Settings::read()?.cache_max;
     if let Some(max) = variable(CACHE_MAX) {
         let max = size(&max).map_err(|e| CommandError::Usage(format!("{CACHE_MAX}: {e}")))?;
         config.cache_max = Some(max);

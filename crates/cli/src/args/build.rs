@@ -73,7 +73,7 @@ pub struct BuildArgs {
     pub contexts: Vec<NamedContextArg>,
 
     /// What the store may take, such as 20g; a build brings it down before it begins and when it ends
-    /// [default: $RBUILD_CACHE_MAX, else no limit]
+    /// [default: $RBUILD_CACHE_MAX, else cache-max in a configuration file, else no limit]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Cache")]
     pub cache_max: Option<u64>,
 

@@ -8,8 +8,7 @@ use super::directory;
 
 /// Looks the places up in the environment.
 pub fn host_files() -> HostFiles {
-    let root = std::env::var_os("RBUILD_HOSTS_ROOT").filter(|root| !root.is_empty());
-    let root = root.map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    let root = root();
     let config =
         directory("XDG_CONFIG_HOME").or_else(|| directory("HOME").map(|home| home.join(".config")));
     let named = std::env::var_os("CONTAINERS_REGISTRIES_CONF").filter(|file| !file.is_empty());
@@ -21,6 +20,17 @@ pub fn host_files() -> HostFiles {
             registries: named.map(PathBuf::from),
         },
     )
+}
+
+/// The machine's own file of this name.
+pub fn etc(file: &str) -> PathBuf {
+    root().join("etc").join(file)
+}
+
+/// Where the machine's settings begin.
+fn root() -> PathBuf {
+    let root = std::env::var_os("RBUILD_HOSTS_ROOT").filter(|root| !root.is_empty());
+    root.map_or_else(|| PathBuf::from("/"), PathBuf::from)
 }
 
 /// Registries that the user vouches for, separated by commas in a variable.
