@@ -57,20 +57,21 @@ impl Store {
         let dir = File::open(root).map_err(Error::at("open", root))?;
         rustix::fs::syncfs(&dir).map_err(|errno| Error::io("sync", root, errno.into()))?;
         let mark = self.layout.sealed();
+        // Whole before it has its name: who is killed here leaves a store that is not sealed.
+        let unfinished = mark.with_extension("new");
         let written = OpenOptions::new()
             .write(true)
-            .create_new(true)
+            .create(true)
+            .truncate(true)
             .mode(0o644)
-            .open(&mark)
+            .open(&unfinished)
             .and_then(|mut file| {
                 file.write_all(format!("{SEALED}\n{ids}\n").as_bytes())?;
                 file.sync_all()
             })
+            .and_then(|()| fs::rename(&unfinished, &mark))
             .and_then(|()| dir.sync_all());
-        written.map_err(|error| {
-            fs::remove_file(&mark).ok();
-            Error::io("write", &mark, error)
-        })
+        written.map_err(Error::at("write", &mark))
     }
 
     /// Notes what there is: whoever takes from the store believes nothing else.

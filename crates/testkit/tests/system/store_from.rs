@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use rbuild_testkit::{Finished, Privilege, granted, need_tool, run};
+use rbuild_testkit::{Finished, Privilege, Registry, WebReply, WebServer, granted, need_tool, run};
 
 use crate::host::{Grant, User};
-use crate::place::{LIMIT, Place, cached_steps};
+use crate::place::{LIMIT, Place, busybox, cached_steps};
 
 const STEPS: &str = "FROM busybox\n\
     COPY Dockerfile /copied\n\
@@ -164,6 +164,34 @@ fn an_image_that_needs_the_lower_store_says_so() {
     place.write("Dockerfile", STEPS);
     let built = place.build(&[]).expect_success();
     assert!(cached_steps(&built).is_empty(), "{built}");
+}
+
+#[test]
+fn bases_and_files_of_servers_come_from_below_when_the_servers_are_gone() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start();
+    registry.push_layout(busybox(), "team/busybox:1");
+    let web = WebServer::start(|_| WebReply::of("x".repeat(3000)).header("ETag", "\"1\""));
+    let text = format!(
+        "FROM {}/team/busybox:1\nADD {} /web\nRUN wc -c < /web > /size\n",
+        registry.host(),
+        web.url("/file"),
+    );
+    let below = Place::new(&text);
+    below.build(&[]).expect_success();
+    below.run(&["store", "seal"]).expect_success();
+    drop((registry, web));
+    let place = Place::new(&text);
+    let built = build_over(&place, &below.store(), &["--offline"]).expect_success();
+    assert_eq!(cached_steps(&built).len(), 2, "{built}");
+    place.write("Dockerfile", &format!("{text}RUN cat /size > /again\n"));
+    let words = ["--offline", "-t", "more"];
+    let built = build_over(&place, &below.store(), &words).expect_success();
+    assert_eq!(cached_steps(&built).len(), 2, "{built}");
+    let size = over(&place, &below.store(), &["run", "more", "cat", "/again"]);
+    assert_eq!(size.expect_success().stdout, "3000\n");
 }
 
 #[test]
