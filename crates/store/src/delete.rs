@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::{Error, Result};
 
 /// What there is beside the directories of the layout: the engine keeps the logs of steps here.
-const FILES: [&str; 4] = ["boot", "logs", "sealed", "sealed.new"];
+const FILES: [&str; 5] = ["boot", "logs", "sealed", "sealed.new", "sealed.probe"];
 /// What holds data, and is of no use any more.
 const DATA: [&str; 6] = ["trees", "cache", "blobs", "suspect", "leases", "db"];
 

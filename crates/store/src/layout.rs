@@ -3,6 +3,7 @@
 //! ```text
 //! format              "rbuild-store 1"
 //! sealed              how ids are mapped; it is there if others take from the store as it is
+//! sealed.probe/       tells whether trees were copied with all that they need
 //! boot                id of the boot that used the store last, and since when
 //! blobs/sha256/<hex>  content named by digest, read-only
 //! trees/<id>/         directories named by layer ids and the like
@@ -157,6 +158,11 @@ impl Layout {
 
     pub(crate) fn sealed(&self) -> PathBuf {
         self.root.join("sealed")
+    }
+
+    /// What tells whether trees are as they were when the store was sealed.
+    pub(crate) fn probe(&self) -> PathBuf {
+        self.root.join("sealed.probe")
     }
 
     pub(crate) fn boot(&self) -> PathBuf {

@@ -41,6 +41,7 @@ mod layout;
 mod lease;
 mod lock;
 mod object;
+mod probe;
 mod record;
 mod seal;
 mod sealed;

@@ -11,7 +11,7 @@ use rbuild_progress::CancelToken;
 use crate::layout::{FORMAT, Layout};
 use crate::lock::{self, Mode};
 use crate::store::Store;
-use crate::{Change, Error, Object, Result, Table, lease, stage};
+use crate::{Change, Error, Object, Result, Table, lease, probe, stage};
 
 /// First line of the mark; a newer rbuild that means something else by it writes another number.
 pub(crate) const SEALED: &str = "rbuild-sealed 1";
@@ -53,6 +53,9 @@ impl Store {
         if !self.fold_log()? {
             return Err(in_use());
         }
+        let probe = self.layout.probe();
+        probe::leave(&probe).map_err(Error::at("make", &probe))?;
+        let found = probe::found(&probe);
         let root = self.root();
         let dir = File::open(root).map_err(Error::at("open", root))?;
         rustix::fs::syncfs(&dir).map_err(|errno| Error::io("sync", root, errno.into()))?;
@@ -66,7 +69,7 @@ impl Store {
             .mode(0o644)
             .open(&unfinished)
             .and_then(|mut file| {
-                file.write_all(format!("{SEALED}\n{ids}\n").as_bytes())?;
+                file.write_all(format!("{SEALED}\n{ids}\n{found}\n").as_bytes())?;
                 file.sync_all()
             })
             .and_then(|()| fs::rename(&unfinished, &mark))

@@ -20,7 +20,7 @@ use crate::layout::{FORMAT, Layout};
 use crate::object::is_tree_id;
 use crate::record::{SCHEMA, list_rows, schema_of, select};
 use crate::seal::{SEALED, length_key};
-use crate::{Error, Object, Result, Table};
+use crate::{Error, Object, Result, Table, probe};
 
 /// Longest mark worth reading, in bytes.
 const MARK_MAX: u64 = 64 << 10;
@@ -40,7 +40,7 @@ pub struct Sealed {
 enum Trees {
     /// Their files have the owners that they should have.
     Usable,
-    /// They were written with another mapping of ids.
+    /// They were written with another mapping of ids, or lost something on the way.
     Foreign,
 }
 
@@ -71,7 +71,7 @@ impl Sealed {
             }
             None => return Err(refuse("it is no store".to_owned())),
         }
-        let (mark, sealed_ids) = match read_mark(&layout) {
+        let (mark, sealed_ids, probed) = match read_mark(&layout) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let reason = format!(
@@ -87,16 +87,23 @@ impl Sealed {
                 "its database is damaged ({error}); make the store anew"
             ))
         })?;
-        Ok(Self {
+        let is_as_sealed = probe::found(&layout.probe()) == probed;
+        let sealed = Self {
             layout,
             connection: Mutex::new(connection),
-            trees: match sealed_ids == ids {
+            trees: match sealed_ids == ids && is_as_sealed {
                 true => Trees::Usable,
                 false => Trees::Foreign,
             },
             damage: Mutex::default(),
             _mark: mark,
-        })
+        };
+        if sealed_ids == ids && !is_as_sealed {
+            let what = "trees are not used: it was copied without owners, attributes or devices, or lies on \
+                        an overlay, which hides them";
+            sealed.note(what.to_owned());
+        }
+        Ok(sealed)
     }
 
     /// The root directory, absolute.
@@ -229,8 +236,8 @@ fn is_shared(table: Table) -> bool {
     )
 }
 
-/// Opens and locks the mark; returns it with how ids were mapped.
-fn read_mark(layout: &Layout) -> io::Result<(File, String)> {
+/// Opens and locks the mark; returns it with how ids were mapped, and what the probe was.
+fn read_mark(layout: &Layout) -> io::Result<(File, String, String)> {
     let mut file = File::open(layout.sealed())?;
     // Some file systems that cannot be written to have no locks, and nobody to keep out.
     file.try_lock_shared().ok();
@@ -239,9 +246,9 @@ fn read_mark(layout: &Layout) -> io::Result<(File, String)> {
     let ids = text
         .strip_prefix(SEALED)
         .and_then(|rest| rest.strip_prefix('\n'))
-        .and_then(|rest| rest.strip_suffix('\n'));
+        .and_then(|rest| rest.strip_suffix('\n')?.split_once('\n'));
     match ids {
-        Some(ids) => Ok((file, ids.to_owned())),
+        Some((ids, probe)) => Ok((file, ids.to_owned(), probe.to_owned())),
         None => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "it was sealed by another version; unseal it with that one, or make it anew",

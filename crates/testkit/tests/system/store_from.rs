@@ -250,6 +250,44 @@ fn what_is_damaged_there_is_made_again_with_a_warning() {
 }
 
 #[test]
+fn trees_of_copies_serve_if_nothing_was_lost_on_the_way() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let below = sealed();
+    let dir = below.dir();
+    let shell = |script: &str| {
+        let mut shell = Command::new("sh");
+        run(shell.args(["-ec", script]).current_dir(dir), LIMIT).expect_success();
+    };
+    let cached = |lower: &str| {
+        let place = Place::new(STEPS);
+        let built = build_over(&place, &dir.join(lower), &["-t", "of-copy"]).expect_success();
+        let owner = over(
+            &place,
+            &dir.join(lower),
+            &["run", "of-copy", "stat", "-c", "%u", "/made"],
+        );
+        assert_eq!(owner.expect_success().stdout, "33\n");
+        (
+            cached_steps(&built).len(),
+            built.text().contains("trees are not used"),
+        )
+    };
+    shell("cp -a store whole && cp -r store careless");
+    assert_eq!(cached("whole"), (3, false));
+    let (steps, is_told) = cached("careless");
+    assert!(steps < 3 && is_told, "{steps}");
+    // As in a layer of a container image: what marks deleted files there would delete others here.
+    shell("mkdir up work lower && mount -t tmpfs none up && mkdir up/up up/work");
+    shell("mount -t overlay -o lowerdir=store,upperdir=up/up,workdir=up/work none lower");
+    let on_overlay = std::panic::catch_unwind(|| cached("lower"));
+    shell("umount lower up");
+    let (steps, is_told) = on_overlay.expect("a build over an overlay");
+    assert!(steps < 3 && is_told, "{steps}");
+}
+
+#[test]
 fn what_cannot_be_taken_from_is_refused() {
     let place = Place::new("FROM scratch\nCOPY Dockerfile /\n");
     let live = Place::new("FROM scratch\nCOPY Dockerfile /\n");
