@@ -137,6 +137,7 @@ impl Lock {
 impl LockedImage {
     /// What it is for a platform; `None` if it is not locked for that.
     pub(crate) fn pin(&self, platform: &Platform) -> Option<Pinned> {
+        let platform = &platform.normalized();
         match &self.place {
             LockedPlace::Registry { root, platforms } => {
                 let manifest = platforms.get(platform)?.clone();

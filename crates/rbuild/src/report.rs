@@ -372,6 +372,15 @@ impl From<rbuild_source::Error> for BuildError {
             rbuild_source::Error::Offline { .. } => {
                 BuildError::caused(ErrorKind::Build, e).help(crate::remedy::OFFLINE)
             }
+            rbuild_source::Error::GitNoRef {
+                ref reference,
+                ref remote,
+            } if reference.len() >= 40 => {
+                let help = format!(
+                    "the repository has lost this commit, or never had it; if a lock names it, `rbuild lock --update={remote}` locks what is there now"
+                );
+                BuildError::caused(ErrorKind::Build, e).help(help)
+            }
             rbuild_source::Error::Unpinned { .. } => BuildError::caused(ErrorKind::Build, e)
                 .help("`rbuild lock`, with the options of this build, adds it"),
             rbuild_source::Error::OtherBytes { ref url, .. } => {

@@ -95,6 +95,12 @@ fn text(report: &LockReport, writing: LockWriting) -> String {
             "note: {image} is not in the store, so that its triggers and variables are not known\n"
         ));
     }
+    for image in &report.of_store {
+        text.push_str(&format!(
+            "note: {image} is an image of this store, and locked as that: --resolve=registry with \
+             --update={image} locks the registry's\n"
+        ));
+    }
     let entries = match report.entries {
         1 => "1 entry".to_owned(),
         many => format!("{many} entries"),
@@ -124,7 +130,7 @@ fn line(change: &LockChange) -> Option<String> {
         LockEntry::Added { to } => format!("+ {name} {to}\n"),
         LockEntry::Moved { from, to } => format!("~ {name} {from} -> {to}\n"),
         LockEntry::Removed => format!("- {name}\n"),
-        LockEntry::Stale => format!("- {name} (nothing in the Dockerfile names it)\n"),
+        LockEntry::Stale => format!("- {name} (nothing needs it)\n"),
         LockEntry::Missing { lines } => {
             let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
             match lines.as_slice() {

@@ -65,16 +65,17 @@ impl<'a> Making<'a> {
         for image in &needs.images {
             by_name.entry(&image.reference).or_default().push(image);
         }
-        for (reference, images) in by_name {
-            match is_check {
-                true => self.look_for(reference, &images),
-                false => self.take_image(reference, &images)?,
+        if is_check {
+            for (reference, images) in by_name {
+                self.look_for(reference, &images);
             }
+            self.look_for_sources(needs);
+            return Ok(());
         }
-        for (source, spans) in &needs.sources {
-            self.take_source(source, spans, is_check)?;
+        for (reference, images) in by_name {
+            self.take_image(reference, &images)?;
         }
-        Ok(())
+        self.take_sources(needs)
     }
 
     /// Refuses names to update that are none.

@@ -21,7 +21,7 @@ use super::filling::Filling;
 use super::needs::{Source, sources};
 use super::report::{LockChange, LockReport};
 use super::stale::Written;
-use super::{Lock, LockPolicy, LockProblem, LockRequest, LockWriting, Pinned, file};
+use super::{Lock, LockPolicy, LockProblem, LockRequest, LockWriting, LockedPlace, Pinned, file};
 use crate::answer::Answers;
 use crate::elsewhere::{self, Elsewhere, Fetching};
 use crate::engine::Engine;
@@ -60,8 +60,16 @@ pub(crate) fn lock(
         path,
         entries: lock.images.len() + lock.files.len() + lock.commits.len(),
         changes,
+        of_store: of_store(&lock),
         unseen: filling.into_unseen(),
     })
+}
+
+/// The images that only stores have which got them.
+fn of_store(lock: &Lock) -> Vec<String> {
+    let images = lock.images.iter();
+    let images = images.filter(|(_, image)| matches!(image.place, LockedPlace::Store(_)));
+    images.map(|(name, _)| name.familiar()).collect()
 }
 
 /// The entries that a Dockerfile is to have, and what is new about them.
@@ -203,7 +211,7 @@ fn needed_image(
     };
     Some(NeededImage {
         reference: reference.clone(),
-        platform: question.platform.clone(),
+        platform: question.platform.normalized(),
         pin,
         spans,
     })

@@ -13,6 +13,8 @@ pub struct LockReport {
     pub entries: usize,
     /// What was found, by kind and name; entries that simply stay are left out.
     pub changes: Vec<LockChange>,
+    /// Images that are locked by their id in the store: no machine without them can build by the lock.
+    pub of_store: Vec<String>,
     /// Images that were not in the store for a check, so that nothing is known of what they trigger.
     pub unseen: Vec<String>,
 }

@@ -21,12 +21,58 @@ impl LockUpdate {
         }
     }
 
+    /// The same of an image; a name without a tag means all tags.
     pub(super) fn hits_image(&self, reference: &Reference) -> bool {
+        let means = |text: &String| {
+            let Ok(given) = Reference::parse(text) else {
+                return false;
+            };
+            let has_tag = given.tag() != Some("latest") || text.ends_with(":latest");
+            match has_tag || given.digest().is_some() {
+                true => given == *reference,
+                false => given.name() == reference.name(),
+            }
+        };
         match self {
-            LockUpdate::These(names) => names
-                .iter()
-                .any(|given| Reference::parse(given).is_ok_and(|given| given == *reference)),
-            LockUpdate::Missing | LockUpdate::All => self.hits(""),
+            LockUpdate::Missing => false,
+            LockUpdate::All => true,
+            LockUpdate::These(names) => names.iter().any(means),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_mean_what_people_write() {
+        let these = |name: &str| LockUpdate::These(vec![name.to_owned()]);
+        let image = |name| Reference::parse(name).unwrap();
+        for (given, name, is_meant) in [
+            ("alpine", "alpine:3", true),
+            ("alpine", "alpine", true),
+            ("docker.io/library/alpine:3", "alpine:3", true),
+            ("alpine:latest", "alpine:3", false),
+            ("alpine:2", "alpine:3", false),
+            ("localhost:5000/a", "localhost:5000/a:1", true),
+            ("localhost:5000/a", "localhost:5000/b:1", false),
+            ("https://h/x", "alpine:3", false),
+        ] {
+            assert_eq!(
+                these(given).hits_image(&image(name)),
+                is_meant,
+                "{given} {name}"
+            );
+        }
+        for (given, name, is_meant) in [
+            ("https://u:p@h/x", "https://h/x", true),
+            ("https://h/r.git", "https://h/r.git#v1", true),
+            ("https://h/r.git#v1", "https://h/r.git#v1", true),
+            ("https://h/r.git#v", "https://h/r.git#v1", false),
+            ("https://h/r", "https://h/r.git#v1", false),
+        ] {
+            assert_eq!(these(given).hits(name), is_meant, "{given} {name}");
         }
     }
 }

@@ -224,9 +224,7 @@ fn locks_of_several_arguments_are_one() {
         .write("Dockerfile", &world.named("FROM {host}/base:2\n"));
     let stale = world.lock(&["--check"]).expect_code(1);
     assert!(
-        stale
-            .stdout
-            .contains("base:1 (nothing in the Dockerfile names it)"),
+        stale.stdout.contains("base:1 (nothing needs it)"),
         "{stale}"
     );
     let gone = world.lock(&[]).expect_success();
@@ -376,7 +374,11 @@ fn images_of_the_store_are_locked_by_their_id() {
         .run(&["import", "mine:1", &tar])
         .expect_success();
     let made = world.lock(&[]).expect_success();
-    assert!(made.stdout.contains("(of the store)"), "{made}");
+    assert!(
+        made.stdout
+            .contains("note: mine:1 is an image of this store"),
+        "{made}"
+    );
     let first = world.id(&["--locked"]);
     world
         .place
@@ -546,4 +548,83 @@ fn a_lock_that_cannot_be_written_stays_as_it_is() {
         .expect("it is there")
         .count();
     assert_eq!(names, 3);
+}
+
+#[test]
+fn a_commit_that_is_gone_is_told() {
+    let world = World::new("FROM scratch\nADD {git}#main /g/\n");
+    world.lock(&[]).expect_success();
+    let work = world.repository.work();
+    for words in [
+        &["checkout", "-q", "--orphan", "new"][..],
+        &["commit", "-q", "-m", "anew"],
+        &["branch", "-M", "new", "main"],
+        &["tag", "-d", "v1"],
+        &["reflog", "expire", "--expire=now", "--all"],
+        &["gc", "-q", "--prune=now"],
+    ] {
+        git(&work, words);
+    }
+    let gone = world.place.build(&["--locked"]).expect_code(1);
+    for wanted in [
+        "does not contain ref",
+        "the repository has lost this commit",
+        "Dockerfile:2",
+    ] {
+        assert!(gone.stderr.contains(wanted), "{gone}");
+    }
+    world.lock(&["--update"]).expect_success();
+    world.place.build(&["--locked"]).expect_success();
+}
+
+#[test]
+fn a_context_on_standard_input_may_bring_its_lock() {
+    let world = World::new("FROM {base}\nCOPY Dockerfile /\n");
+    let piped = |words: &str| {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!(r#"tar -C context -c . | "$0" "$@" {words} -"#));
+        let inner = world.place.rbuild(&["build"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        run(
+            command
+                .current_dir(world.place.dir())
+                .env_remove("RBUILD_ROOT"),
+            LIMIT,
+        )
+    };
+    let missing = piped("--locked").expect_code(2);
+    assert!(
+        missing.stderr.contains("Dockerfile.lock does not exist"),
+        "{missing}"
+    );
+    world.lock(&[]).expect_success();
+    world.move_on();
+    piped("--locked")
+        .expect_success()
+        .expect_text("base:1@sha256:");
+}
+
+#[test]
+fn platforms_are_the_same_in_whatever_words() {
+    let world = World::new("FROM {host}/multi:1\n");
+    world.push("multi:1", "x", &["--platform", "linux/amd64,linux/arm64"]);
+    world
+        .lock(&["--platform", "linux/arm64/v8,linux/x86_64"])
+        .expect_success();
+    let text = world.lock_text();
+    assert!(
+        text.contains("\"linux/arm64\"") && text.contains("\"linux/amd64\""),
+        "{text}"
+    );
+    for platform in ["linux/arm64/v8", "linux/aarch64", "linux/amd64"] {
+        world
+            .place
+            .build(&["--locked", "--platform", platform])
+            .expect_success();
+        world
+            .lock(&["--check", "--platform", platform])
+            .expect_success();
+    }
 }
