@@ -62,6 +62,9 @@ pub(super) fn write(path: &Path, lock: &Lock) -> Result<()> {
     name.push(format!(".{}", std::process::id()));
     let staged = Staged(target.with_file_name(name));
     staged.fill(text.as_bytes()).map_err(fail)?;
+    if let Ok(before) = fs::metadata(&target) {
+        fs::set_permissions(&staged.0, before.permissions()).map_err(fail)?;
+    }
     fs::rename(&staged.0, &target).map_err(fail)?;
     Ok(())
 }

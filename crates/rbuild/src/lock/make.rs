@@ -88,7 +88,13 @@ fn entries(
     let epoch = epoch_source(&parsed.dockerfile, &wanted);
     // What time it is does not matter here, only that there is one.
     wanted.named_epoch = epoch.is_some().then_some(0);
-    let (plan, images) = asked(&parsed.dockerfile, &wanted, (filling, fetching), &places)?;
+    let found = asked(&parsed.dockerfile, &wanted, (filling, fetching), &places);
+    let several = wanted.extent == Extent::All && parsed.dockerfile.stages.len() > 1;
+    let help = several.then_some("with --target only what one stage needs is locked");
+    let (plan, images) = found.map_err(|error| match error.kind() {
+        ErrorKind::Build => error.helps(help),
+        _ => error,
+    })?;
     let needs = Needs {
         images,
         sources: needed(&plan, (fetching, epoch.as_ref()))?,

@@ -414,6 +414,12 @@ fn every_stage_is_locked_unless_one_is_named() {
         .place
         .build(&["--locked", "--target", "a"])
         .expect_success();
+    let text = world.named("FROM {host}/none:1 AS a\nFROM {base}\n");
+    world.place.write("Dockerfile", &text);
+    let refused = world.lock(&["--update"]).expect_code(1);
+    for wanted in ["Dockerfile:1", "with --target only what one stage needs"] {
+        assert!(refused.stderr.contains(wanted), "{refused}");
+    }
 }
 
 #[test]

@@ -165,6 +165,17 @@ fn offline_a_lock_says_what_names_stand_for_and_no_more() {
     assert_eq!(world.id(&["--offline"]), first);
     fs::remove_file(world.lock_path()).expect("there is a lock");
     assert_eq!(world.id(&["--offline"]), second);
+    // What is locked is not in every store.
+    world.push("base:1", "third", &[]);
+    let other = Place::new(&world.named("FROM {base}\nADD {url} /f\n"));
+    other.run(&["lock", "context"]).expect_success();
+    let lock = other.context().join("Dockerfile.lock");
+    let lock = fs::read_to_string(lock).expect("there is a lock");
+    world.place.write("Dockerfile.lock", &lock);
+    let told = world.place.build(&["--offline"]).expect_success();
+    assert!(told.stderr.contains("NotAsLocked"), "{told}");
+    let refused = world.place.build(&["--offline", "--locked"]).expect_code(1);
+    assert!(refused.stderr.contains("is not in the store"), "{refused}");
     world.place.write("Dockerfile.lock", "not a lock\n");
     let told = world.place.build(&["--offline"]).expect_success();
     assert!(told.stderr.contains("LockIgnored"), "{told}");

@@ -130,6 +130,27 @@ fn what_is_no_lock_is_refused_with_its_place() {
 }
 
 #[test]
+fn no_damage_makes_it_panic() {
+    let text = sample();
+    for at in 0..text.len() {
+        for byte in [b'"', b'{', b'}', b',', b'0', b'\\', b'-'] {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] = byte;
+            // Some are locks of something else.
+            if let Ok(lock) = parse("Dockerfile.lock", std::str::from_utf8(&bytes).unwrap()) {
+                let again = print(&lock).unwrap();
+                assert_eq!(parse("Dockerfile.lock", &again).unwrap(), lock);
+            }
+        }
+    }
+    let deep = format!(
+        "{{\"version\": 1, \"images\": {}",
+        "{\"a\":".repeat(100_000)
+    );
+    assert!(parse("Dockerfile.lock", &deep).is_err());
+}
+
+#[test]
 fn no_truncation_is_taken_for_a_lock() {
     let text = sample();
     let end = text.trim_end().len();
