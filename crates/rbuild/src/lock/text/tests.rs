@@ -130,6 +130,21 @@ fn what_is_no_lock_is_refused_with_its_place() {
 }
 
 #[test]
+fn what_is_wrong_is_the_source_of_the_error() {
+    let error = parse("Dockerfile.lock", "{\"version\": 3}").unwrap_err();
+    let problem = std::error::Error::source(&error).unwrap();
+    let problem: &LockProblem = problem.downcast_ref().unwrap();
+    assert!(matches!(
+        problem,
+        LockProblem::Version {
+            found: 3,
+            known: 1,
+            ..
+        }
+    ));
+}
+
+#[test]
 fn no_damage_makes_it_panic() {
     let text = sample();
     for at in 0..text.len() {
