@@ -6,6 +6,7 @@
 
 mod date;
 mod file;
+mod pinned;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::file::{RemoteFile, WebFile};
 use crate::keyring::Keyring;
-use crate::pins::{FilePin, Pins, file_name};
+use crate::pins::Pins;
 use crate::{Error, Result};
 
 /// Downloads of one file at most, counting those that broke off.
@@ -161,56 +162,6 @@ impl HttpSource {
         let ready = file.ready(cx)?;
         let key = asked_key(ready.blob(), op, ready.modified_secs());
         Ok((file, key))
-    }
-
-    /// Finds the file of a pin here or fetches it.
-    fn find_pinned(&self, op: &HttpOp, pin: &FilePin, cx: &RemoteContext<'_>) -> Result<Found> {
-        let url = op.url.as_deref().unwrap_or_default();
-        let kept = match self.kept_here(&pin.blob, url, cx)? {
-            Some(kept) => kept,
-            None => {
-                let found = self.find(op, cx).map_err(|e| match e {
-                    Error::Checksum { found, expected } => Error::OtherBytes {
-                        url: file_name(url),
-                        found,
-                        locked: expected,
-                    },
-                    other => other,
-                })?;
-                self.keep_pinned(url, &found.kept)?;
-                found.kept
-            }
-        };
-        Ok(Found {
-            kept,
-            modified: pin.modified,
-        })
-    }
-
-    /// A file that is here, whichever address it came from. A row of its own keeps it: that of its address
-    /// goes on to what comes next.
-    fn kept_here(&self, blob: &Digest, url: &str, cx: &RemoteContext<'_>) -> Result<Option<Kept>> {
-        let row = pinned_key(url, blob);
-        if let Some(memo) = self.remembered(&row, cx)?
-            && memo.kept.blob == *blob
-        {
-            self.store.note_use(&memo.kept.use_name());
-            return Ok(Some(memo.kept));
-        }
-        if !cx.lease.add(&Object::Blob(blob.clone()))? {
-            return Ok(None);
-        }
-        let kept = self.read_through(blob.clone(), cx)?;
-        self.keep_pinned(url, &kept)?;
-        Ok(Some(kept))
-    }
-
-    fn keep_pinned(&self, url: &str, kept: &Kept) -> Result<()> {
-        if let Ok(bytes) = serde_json::to_vec(&Memo::without_validators(kept.clone())) {
-            let row = pinned_key(url, &kept.blob);
-            self.store.put(Table::Remotes, &row, &bytes)?;
-        }
-        Ok(())
     }
 
     /// Finds the file of `op` here or fetches it.
@@ -489,11 +440,6 @@ fn authorization(url: &str, keyring: &dyn Keyring) -> (Option<String>, Option<Se
 fn memo_key(url: &str, secret_name: Option<&str>) -> String {
     let text = format!("{url}\n{}", secret_name.unwrap_or_default());
     format!("file-{}", Digest::sha256_of(text.as_bytes()).hex())
-}
-
-/// What a pinned file is remembered by.
-fn pinned_key(url: &str, blob: &Digest) -> String {
-    memo_key(&format!("{url} {blob}"), None)
 }
 
 fn web_error(url: &str, e: rbuild_registry::Error) -> Error {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rbuild_testkit::{Finished, Privilege, granted, need_tool, run};
 
-use crate::lock::{ALL, CLAMPED, EPOCH, World, id};
+use crate::lock_world::{ALL, CLAMPED, EPOCH, World, id};
 use crate::place::{LIMIT, Place, busybox, cached_steps};
 
 /// Nothing can be sent: a network namespace whose loopback interface is down.

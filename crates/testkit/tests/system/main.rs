@@ -23,6 +23,8 @@ mod leftovers;
 mod load_docker;
 mod load_podman;
 mod lock;
+mod lock_places;
+mod lock_world;
 mod locked;
 mod login;
 mod media;
