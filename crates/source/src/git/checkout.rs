@@ -70,7 +70,8 @@ pub(super) fn checkout(
 }
 
 /// Brings the one commit; where the server gives only what it advertises, by its ref, and where that
-/// has moved on or is not known, with everything.
+/// has moved on or is not known, with everything. A ref that was not asked for just now is believed last, unless
+/// it leads to a tag object, which comes by no other name.
 fn fetch(git: &Git<'_>, op: &GitOp, wanted: &Resolved, work: &Path) -> Result<()> {
     let one = |source: &str| {
         let spec = format!("+{source}:{WANTED}");
@@ -89,16 +90,27 @@ fn fetch(git: &Git<'_>, op: &GitOp, wanted: &Resolved, work: &Path) -> Result<()
         let object = format!("{}^{{commit}}", wanted.commit);
         git.run(&["cat-file", "-e", &object], Some(work)).is_ok()
     };
-    if let Some(full_ref) = &wanted.full_ref {
-        one(full_ref).map_err(|e| e.named(|said| failed(op, "failed to fetch remote", said)))?;
-        if has_wanted() {
-            return keep(git, op, wanted, work);
-        }
+    let by_ref = |full_ref: &str| match one(full_ref) {
+        Ok(_) => Ok(has_wanted()),
+        Err(Failed::Said(_)) if wanted.is_old => Ok(false),
+        Err(e) => Err(e.named(|said| failed(op, "failed to fetch remote", said))),
+    };
+    let comes_first = !wanted.is_old || wanted.tag.is_some();
+    let full_ref = wanted.full_ref.as_deref();
+    if let Some(full_ref) = full_ref.filter(|_| comes_first)
+        && by_ref(full_ref)?
+    {
+        return keep(git, op, wanted, work);
     }
     match one(&wanted.commit) {
         Ok(_) => return Ok(()),
         Err(Failed::Other(error)) => return Err(error),
         Err(Failed::Said(_)) => {}
+    }
+    if let Some(full_ref) = full_ref.filter(|_| !comes_first)
+        && by_ref(full_ref)?
+    {
+        return keep(git, op, wanted, work);
     }
     let words = [
         "fetch",
@@ -136,8 +148,10 @@ fn tidy(git: &Git<'_>, op: &GitOp, wanted: &Resolved, work: &Path) -> Result<()>
     };
     let named = |name: &&String| name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
     if let Some(full_ref) = wanted.full_ref.as_ref().filter(named) {
-        let object = wanted.tag.as_ref().unwrap_or(&wanted.commit);
-        run(&["update-ref", full_ref, object])?;
+        // The tag object may be gone since it was written down.
+        let is_here = |tag: &&String| git.run(&["cat-file", "-e", tag], Some(work)).is_ok();
+        let tag = wanted.tag.as_ref().filter(is_here);
+        run(&["update-ref", full_ref, tag.unwrap_or(&wanted.commit)])?;
     }
     run(&["update-ref", "-d", WANTED])?;
     let shown = without_credentials(&op.remote);

@@ -41,5 +41,6 @@ pub(super) fn recall(store: &Store, name: &str) -> Result<Option<Resolved>> {
         commit: memo.commit,
         tag: memo.tag,
         full_ref: memo.full_ref,
+        is_old: true,
     }))
 }

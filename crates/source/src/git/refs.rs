@@ -17,6 +17,8 @@ pub(super) struct Resolved {
     pub tag: Option<String>,
     /// The full ref that led to it; `None` for a commit that was given by name.
     pub full_ref: Option<String>,
+    /// Whether the server was not asked: the ref may have gone on since, or be gone.
+    pub is_old: bool,
 }
 
 impl Resolved {
@@ -25,6 +27,7 @@ impl Resolved {
             commit: commit.to_owned(),
             tag: None,
             full_ref: None,
+            is_old: false,
         }
     }
 }
@@ -48,6 +51,7 @@ impl From<CommitPin> for Resolved {
             commit: pin.commit,
             tag: pin.tag,
             full_ref: pin.full_ref,
+            is_old: true,
         }
     }
 }
@@ -162,11 +166,13 @@ fn resolved(lines: &[(&str, &str)], name: &str) -> Option<Resolved> {
             commit,
             tag: Some(direct),
             full_ref,
+            is_old: false,
         },
         None => Resolved {
             commit: direct,
             tag: None,
             full_ref,
+            is_old: false,
         },
     })
 }

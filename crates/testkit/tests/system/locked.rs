@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use rbuild_testkit::{Finished, Privilege, granted, need_tool, run};
+use rbuild_testkit::{Finished, Privilege, git, granted, need_tool, run};
 
 use crate::lock_world::{ALL, CLAMPED, EPOCH, World, id};
 use crate::place::{LIMIT, Place, busybox, cached_steps};
@@ -314,4 +314,35 @@ fn what_lets_somebody_in_is_in_no_lock() {
         .write("Dockerfile", &other.replace("geheim", "anders"));
     world.place.build(&["--locked"]).expect_success();
     world.lock(&["--check"]).expect_success();
+}
+
+#[test]
+fn a_locked_commit_is_found_when_its_branch_or_tag_is_gone() {
+    let world = World::new("FROM scratch\n");
+    let work = world.repository.work();
+    git(&work, &["branch", "feature"]);
+    let text =
+        world.named("FROM scratch\nADD {git}#feature /a/\nADD --keep-git-dir {git}#v1 /b/\n");
+    world.place.write("Dockerfile", &text);
+    world.lock(&[]).expect_success();
+    let check = |by: &str| {
+        let fresh = Place::new(&text);
+        fresh.write("Dockerfile.lock", &world.lock_text());
+        let out = format!("type=local,dest={}", fresh.dir().join("out").display());
+        fresh.build(&["--locked", "-o", &out]).expect_success();
+        for file in ["a/g", "b/g"] {
+            let found = fs::read_to_string(fresh.dir().join("out").join(file));
+            assert_eq!(found.expect("it is built"), "first", "{file} {by}");
+        }
+        git(fresh.dir().join("out/b"), &["rev-parse", "v1^{commit}"])
+    };
+    let commit = check("as it was");
+    world.move_on();
+    assert_eq!(check("with main ahead"), commit);
+    git(&work, &["branch", "-f", "feature", "main"]);
+    git(&work, &["tag", "-f", "-a", "-m", "moved", "v1"]);
+    assert_eq!(check("moved"), commit);
+    git(&work, &["branch", "-D", "feature"]);
+    git(&work, &["tag", "-d", "v1"]);
+    assert_eq!(check("gone"), commit);
 }
