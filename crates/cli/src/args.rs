@@ -29,7 +29,7 @@ mod value;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use annotation::Annotations;
@@ -214,6 +214,12 @@ const ELSEWHERE: [(&str, &str); 6] = [
 
 /// Returns the parser's refusal of `words` with what to do about a command that only other tools have.
 pub fn advised(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    if error.kind() == ErrorKind::UnknownArgument && lock::names_apart(words) {
+        let tip = "an entry to update is named with '--update=NAME'";
+        let tips = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tips);
+        return error;
+    }
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
     };
@@ -278,6 +284,16 @@ mod tests {
                 .collect();
             assert_eq!(got.join(" "), expected);
         }
+    }
+
+    #[test]
+    fn names_apart_from_update_are_refused_with_advice() {
+        let words = ["rbuild", "lock", "--update", "alpine:3", "."].map(OsString::from);
+        let error = advised(Cli::try_parse_from(&words).unwrap_err(), &words);
+        assert!(error.to_string().contains("'--update=NAME'"), "{error}");
+        let words = ["rbuild", "lock", "a", "."].map(OsString::from);
+        let error = advised(Cli::try_parse_from(&words).unwrap_err(), &words);
+        assert!(!error.to_string().contains("--update=NAME"), "{error}");
     }
 
     #[test]

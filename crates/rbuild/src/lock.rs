@@ -19,11 +19,13 @@ mod text;
 mod update;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rbuild_oci::{Digest, Platform, Reference};
 use rbuild_source::{CommitPin, FilePin, ImagePin, Others, Pins};
+
+use crate::Result;
 
 pub use self::error::LockProblem;
 pub(crate) use self::force::{InForce, context_pins, in_force};
@@ -118,6 +120,20 @@ impl LockUse {
 }
 
 impl Lock {
+    /// Reads the lock in a file.
+    ///
+    /// Errors: the source of all of them is a [`LockProblem`]; those about its text have the line.
+    pub fn read(path: &Path) -> Result<Lock> {
+        file::read(path)
+    }
+
+    /// The text of its file: JSON, sorted, the same for equal locks.
+    ///
+    /// Errors: it cannot be written as JSON, which no lock that was read or made is.
+    pub fn text(&self) -> Result<String> {
+        text::print(self)
+    }
+
     /// What sources go by.
     pub(crate) fn pins(&self, others: Others) -> Pins {
         let files = self.files.iter();

@@ -1,5 +1,6 @@
 //! `rbuild lock`, and what builds make of locks.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,6 +9,12 @@ use rbuild::ResolveOrder;
 use super::build::{NetworkArgs, ProgressArg, PullArg};
 use super::secret::{SecretArg, secret};
 use super::value::{self, Context, NamedContextArg, Pair, PlatformArg, SshArg};
+
+/// Whether words are about a lock, and name the entries to update apart from the option.
+pub fn names_apart(words: &[OsString]) -> bool {
+    let has = |wanted: &str| words.iter().any(|word| word == wanted);
+    has("lock") && has("--update")
+}
 
 /// What a build makes of a lock.
 #[derive(Debug, Clone, Default, Args)]
