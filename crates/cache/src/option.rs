@@ -7,7 +7,7 @@ use rbuild_layer::Compression;
 
 use crate::backend::Direction;
 use crate::place::{Place, PlaceEnv};
-use crate::{Attrs, Error, Keep, Result};
+use crate::{Attrs, DEFAULT_MAX_BYTES, Error, Keep, Result};
 
 /// The scope of those who name none.
 pub const DEFAULT_SCOPE: &str = "default";
@@ -27,6 +27,8 @@ pub struct CacheTo {
     pub keep: Keep,
     /// Which cache mounts.
     pub mounts: Mounts,
+    /// What the files of one of them may hold, in bytes: one that holds more does not travel.
+    pub mounts_max: u64,
     /// Whether a failure only warns; without, it does as well, but is said to be an error.
     pub ignore_error: bool,
 }
@@ -40,6 +42,8 @@ pub struct CacheFrom {
     pub scope: String,
     /// Which cache mounts.
     pub mounts: Mounts,
+    /// What the files of one of them may hold, in bytes: one that holds more is not restored.
+    pub mounts_max: u64,
 }
 
 /// Which steps are written.
@@ -81,6 +85,7 @@ impl CacheTo {
             compression: compression(&mut attrs)?,
             keep: keep(&mut attrs)?,
             mounts: mounts(&mut attrs),
+            mounts_max: mounts_max(&mut attrs)?,
             ignore_error: attrs.switch("ignore-error", false)?,
         };
         attrs.finish()?;
@@ -96,6 +101,7 @@ impl CacheFrom {
             place: Place::parse(&kind, &mut attrs, (Direction::From, env))?,
             scope: scope(&mut attrs)?,
             mounts: mounts(&mut attrs),
+            mounts_max: mounts_max(&mut attrs)?,
         };
         attrs.finish()?;
         Ok(parsed)
@@ -150,6 +156,11 @@ fn mounts(attrs: &mut Attrs) -> Mounts {
         Some("all") => Mounts::All,
         Some(ids) => Mounts::These(ids.split(';').map(str::to_owned).collect()),
     }
+}
+
+fn mounts_max(attrs: &mut Attrs) -> Result<u64> {
+    let most = attrs.parsed("mounts-max", "a size such as 5g", bytes)?;
+    Ok(most.unwrap_or(DEFAULT_MAX_BYTES))
 }
 
 impl Mounts {

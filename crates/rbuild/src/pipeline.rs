@@ -294,6 +294,7 @@ fn solve_plan(
         locals: shared.locals.clone(),
         agents: shared.agents.open()?.clone(),
         cache_dirs: shared.cache_dirs.clone(),
+        mounts_elsewhere: None,
         uses: layer_uses(&plan.graph, &targets, &asked),
         ahead: Arc::clone(shared.ahead),
         lease: Arc::clone(shared.lease),

@@ -9,7 +9,7 @@ use rbuild_oci::Digest;
 use rbuild_source::{LocalContext, Pins};
 use rbuild_store::{HostDir, Lease};
 use rbuild_worker::{
-    Ahead, BeforeStep, LayerUse, LocalWorker, SshAgent, StepDefaults, WorkerParts,
+    Ahead, BeforeStep, LayerUse, LocalWorker, MountsElsewhere, SshAgent, StepDefaults, WorkerParts,
 };
 
 use crate::engine::Engine;
@@ -25,6 +25,8 @@ pub(crate) struct Given {
     pub agents: BTreeMap<String, SshAgent>,
     /// Directories of the host that stand for cache mounts, by id.
     pub cache_dirs: BTreeMap<String, HostDir>,
+    /// Where new cache mounts may come from.
+    pub mounts_elsewhere: Option<Arc<dyn MountsElsewhere>>,
     /// What will be done with layers.
     pub uses: BTreeMap<VertexId, LayerUse>,
     /// What is made while steps run.
@@ -45,6 +47,7 @@ impl Given {
             locals: BTreeMap::new(),
             agents: agents.open()?.clone(),
             cache_dirs: BTreeMap::new(),
+            mounts_elsewhere: None,
             uses: BTreeMap::new(),
             ahead: Arc::new(ahead),
             lease: Arc::clone(lease),
@@ -71,6 +74,7 @@ pub(crate) fn worker(engine: &Engine, request: &BuildRequest, given: Given) -> L
             .collect(),
         agents: given.agents,
         cache_dirs: given.cache_dirs,
+        mounts_elsewhere: given.mounts_elsewhere,
         nursery: engine.nursery().clone(),
         steps: StepDefaults {
             log_dir: engine.root().join("logs"),

@@ -29,4 +29,6 @@ pub use mount::SecretSource;
 pub use output::Output;
 pub use ssh::{Keyring, SshAgent};
 pub use uses::{Asked, Cached, Early, FilesAsked, ImageAsked, LayerUse, MadeAs, layer_uses};
-pub use worker::{BeforeStep, LocalWorker, StartNursery, StepDefaults, WorkerParts};
+pub use worker::{
+    BeforeStep, LocalWorker, MountsElsewhere, StartNursery, StepDefaults, WorkerParts,
+};

@@ -1,7 +1,8 @@
 //! The worker: which op goes where, and what it shares between ops.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -36,6 +37,22 @@ pub trait BeforeStep: Send + Sync {
     fn before_step(&self, cancel: &CancelToken);
 }
 
+/// Cache mounts of other machines.
+///
+/// `name` is what the store calls a mount: id, shape and what fills it; `id` what the Dockerfile calls it.
+pub trait MountsElsewhere: Send + Sync {
+    /// Hears that a step is given a mount. Those that lie in directories of the host are not told.
+    fn used(&self, name: &str, id: &str);
+
+    /// Fills a directory of a mount that is new in this store; tells whether it did.
+    ///
+    /// `dir` is empty, mode 0755 and ours, and must be so again if it is not filled. Called before the step
+    /// runs, which waits for it, with the mount locked. Whoever implements it tells people what went wrong.
+    /// Errors: the build was cancelled, or the directory is not empty any more; it is then filled anew by
+    /// whoever mounts it next.
+    fn restore(&self, name: &str, id: &str, dir: &Path, cancel: &CancelToken) -> io::Result<bool>;
+}
+
 /// What every step gets that its op does not say.
 #[derive(Debug, Clone, Default)]
 pub struct StepDefaults {
@@ -68,6 +85,8 @@ pub struct WorkerParts {
     pub agents: BTreeMap<String, SshAgent>,
     /// Directories of the host that stand for cache mounts, by id.
     pub cache_dirs: BTreeMap<String, HostDir>,
+    /// Where new cache mounts may come from.
+    pub mounts_elsewhere: Option<Arc<dyn MountsElsewhere>>,
     /// Starts the nursery.
     pub nursery: Arc<dyn StartNursery>,
     /// What every step gets.
@@ -94,6 +113,7 @@ pub struct LocalWorker {
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     pub(crate) agents: BTreeMap<String, SshAgent>,
     pub(crate) cache_dirs: BTreeMap<String, HostDir>,
+    pub(crate) mounts_elsewhere: Option<Arc<dyn MountsElsewhere>>,
     pub(crate) nursery: Arc<dyn StartNursery>,
     pub(crate) steps: StepDefaults,
     uses: BTreeMap<VertexId, LayerUse>,
@@ -126,6 +146,7 @@ impl LocalWorker {
             secrets: parts.secrets,
             agents: parts.agents,
             cache_dirs: parts.cache_dirs,
+            mounts_elsewhere: parts.mounts_elsewhere,
             nursery: parts.nursery,
             steps: parts.steps,
             uses: parts.uses,

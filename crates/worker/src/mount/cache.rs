@@ -102,7 +102,17 @@ impl LocalWorker {
         let name = name_of(wanted.id, wanted.shape, wanted.first.as_ref(), cx)?;
         let cache = self.store.cache_mount(&name)?;
         self.store.note_use(&format!("mount {name}"));
-        Ok((cache.mount(wanted.sharing, cx.cancel, fill)?, None))
+        let Some(elsewhere) = &self.mounts_elsewhere else {
+            return Ok((cache.mount(wanted.sharing, cx.cancel, fill)?, None));
+        };
+        elsewhere.used(&name, wanted.id);
+        let restore_or_fill =
+            |dir: &Path| match elsewhere.restore(&name, wanted.id, dir, cx.cancel)? {
+                true => Ok(()),
+                false => fill(dir),
+            };
+        let mounted = cache.mount(wanted.sharing, cx.cancel, restore_or_fill)?;
+        Ok((mounted, None))
     }
 
     /// Makes a new directory what it is to be at first.
