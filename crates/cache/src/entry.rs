@@ -34,8 +34,9 @@ pub struct LayerEntry {
     pub diff_id: DiffId,
     /// Its compressed tar.
     pub blob: BlobRef,
-    /// Its encoded index, compressed with zstd.
-    pub index: BlobRef,
+    /// Its encoded index, compressed with zstd; without one it is made of the layer's bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<BlobRef>,
     /// When it was made, in nanoseconds since 1970: the history of images says so.
     pub made_ns: u64,
 }
@@ -103,7 +104,11 @@ impl Entry for StepEntry {
     }
 
     fn blobs(&self) -> Vec<BlobRef> {
-        vec![self.layer.blob.clone(), self.layer.index.clone()]
+        let layer = &self.layer;
+        std::iter::once(&layer.blob)
+            .chain(&layer.index)
+            .cloned()
+            .collect()
     }
 }
 

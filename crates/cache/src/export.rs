@@ -21,7 +21,8 @@ use crate::remote::Used;
 use crate::trust::SigningKey;
 use crate::{Error, Result};
 use target::Target;
-use wanted::{Wanted, wanted};
+use wanted::Wanted;
+pub(crate) use wanted::wanted;
 
 /// Blobs that are sent at the same time while steps run.
 const SENDERS: usize = 3;
@@ -83,7 +84,7 @@ pub struct Written {
 }
 
 impl Exporter {
-    /// Opens the places of `to`; does no I/O. `usual` is how layers are compressed where nobody says.
+    /// Opens the places of `to`, of which inline is none; does no I/O. `usual` is how layers are compressed where nobody says.
     ///
     /// Errors: a place cannot be opened; the process can open no further descriptor.
     pub fn new(
@@ -92,7 +93,8 @@ impl Exporter {
         layers: LayerStore,
         (writer, usual): (Writer, Compression),
     ) -> Result<Self> {
-        let targets = to.iter().map(|spec| {
+        let places_apart = to.iter().filter(|spec| !spec.place.is_inline());
+        let targets = places_apart.map(|spec| {
             let backend = places.open(&spec.place)?;
             Ok(Target::new(spec.clone(), backend, usual))
         });

@@ -65,6 +65,14 @@ impl Default for Keep {
 }
 
 impl Index {
+    /// An index that says this and nothing else.
+    pub fn of_steps(steps: Vec<Signed<StepEntry>>) -> Self {
+        Self {
+            steps,
+            ..Self::default()
+        }
+    }
+
     /// The document.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let broken = |reason: String| Error::Document {

@@ -14,6 +14,7 @@ mod export;
 mod fetch;
 mod imports;
 mod index;
+pub mod inline;
 mod mounts;
 mod option;
 mod place;

@@ -78,6 +78,12 @@ impl CacheTo {
             "max" => Some(Mode::Max),
             _ => None,
         })?;
+        if place.is_inline() && mode == Some(Mode::Max) {
+            return Err(Error::Spec(
+                "type=inline holds the steps of the image's own layers; mode=max needs another place"
+                    .to_owned(),
+            ));
+        }
         let parsed = Self {
             place,
             mode: mode.unwrap_or_default(),

@@ -37,6 +37,8 @@ enum PlaceKind {
     Registry(RegistryPlace),
     S3(Box<S3Place>),
     Gha(Box<GhaPlace>),
+    /// The config of the image that is built.
+    Inline,
 }
 
 /// What the environment says of places; this crate reads none itself.
@@ -62,6 +64,13 @@ impl Place {
             "registry" => PlaceKind::Registry(RegistryPlace::parse(attrs, direction)?),
             "s3" => PlaceKind::S3(Box::new(S3Place::parse(attrs, &env.s3)?)),
             "gha" => PlaceKind::Gha(Box::new(GhaPlace::parse(attrs, &env.gha)?)),
+            "inline" if direction == Direction::To => PlaceKind::Inline,
+            "inline" => {
+                return Err(Error::Spec(
+                    "type=inline is for --cache-to; what it wrote is read with type=registry,ref=IMAGE"
+                        .to_owned(),
+                ));
+            }
             other => {
                 return Err(Error::Spec(format!(
                     "type={other} is no cache: registry, local, inline, s3, gha"
@@ -80,7 +89,7 @@ impl Place {
             .map(|(key, value)| (read_as(&key).to_owned(), value))
             .collect();
         let settled = match &parsed {
-            PlaceKind::Local(_) | PlaceKind::Registry(_) => Vec::new(),
+            PlaceKind::Local(_) | PlaceKind::Registry(_) | PlaceKind::Inline => Vec::new(),
             PlaceKind::S3(place) => place.settled(),
             PlaceKind::Gha(place) => place.settled(),
         };
@@ -102,6 +111,11 @@ impl Place {
         let kind = pairs.remove("type").unwrap_or_default();
         let mut attrs = Attrs::new(kind.clone(), pairs)?;
         Self::parse(&kind, &mut attrs, (Direction::From, env))
+    }
+
+    /// Whether it is the image that is built, which is written with that image and not by itself.
+    pub fn is_inline(&self) -> bool {
+        self.kind == PlaceKind::Inline
     }
 
     /// The repository that a layer with this origin lies in, if that is a cache in a registry.
@@ -160,6 +174,9 @@ impl Places {
             }
             PlaceKind::S3(bucket) => s3::open(S3Place::clone(bucket), self.client_of(place)?)?,
             PlaceKind::Gha(service) => gha::open(GhaPlace::clone(service), self.client_of(place)?),
+            PlaceKind::Inline => {
+                return Err(Error::Spec("type=inline is no place of its own".to_owned()));
+            }
         };
         open.insert(place.text.clone(), Arc::clone(&backend));
         Ok(backend)
@@ -287,6 +304,13 @@ mod tests {
         let error = parse("azblob", &[], Direction::To).unwrap_err();
         assert!(error.to_string().contains("type=azblob is no cache"));
         assert!(parse("local", &[("src", "/c")], Direction::To).is_err());
+        let inline = parse("inline", &[], Direction::To).unwrap();
+        assert!(inline.is_inline() && Places::default().open(&inline).is_err());
+        let error = parse("inline", &[], Direction::From).unwrap_err();
+        assert!(
+            error.to_string().contains("type=registry,ref=IMAGE"),
+            "{error}"
+        );
         assert!(Places::default().reopen("nonsense").is_err());
     }
 }

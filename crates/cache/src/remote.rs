@@ -12,6 +12,7 @@ use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
 use rbuild_solver::{CacheError, CacheIndex, CacheKey, KeyInputs, Record};
 
+use crate::entry::BlobRef;
 use crate::imports::{Imports, Known};
 use crate::{Error, Result};
 
@@ -86,7 +87,7 @@ impl<'a> RemoteIndex<'a> {
             &ImportedLayer {
                 diff_id: entry.layer.diff_id.clone(),
                 descriptor: entry.layer.blob.descriptor(),
-                index: entry.layer.index.descriptor(),
+                index: entry.layer.index.as_ref().map(BlobRef::descriptor),
                 origin: format!("{ORIGIN}{}", known.place),
                 created: UNIX_EPOCH + Duration::from_nanos(entry.layer.made_ns),
             },
@@ -101,9 +102,14 @@ impl<'a> RemoteIndex<'a> {
             saved: layer.to_string().into_bytes(),
         };
         let record = record.encode();
-        let recorded = self
-            .local
-            .record(std::slice::from_ref(key), &record, &entry.inputs);
+        // Its other key as well, unless the store knows better: a later build may ask for that one, and what
+        // this machine writes elsewhere names both.
+        let others = entry.keys.iter();
+        let others = others.filter_map(|name| CacheKey::parse(name.strip_prefix(self.rung)?));
+        let others =
+            others.filter(|other| other != key && matches!(self.local.lookup(other), Ok(None)));
+        let keys: Vec<CacheKey> = std::iter::once(key.clone()).chain(others).collect();
+        let recorded = self.local.record(&keys, &record, &entry.inputs);
         recorded.map_err(|error| match error {
             CacheError::Cancelled => Error::Cancelled,
             other => Error::place("of this machine", "record", other),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rbuild_cache::{
-    Exporter, Imports, LostLayer, Mode, RemoteIndex, Results, Summary, Told, Used, Written,
+    Exporter, Imports, LostLayer, Mode, RemoteIndex, Results, Summary, Told, Used, Written, inline,
 };
 use rbuild_layer::{Compression, LayerId};
 use rbuild_oci::Descriptor;
@@ -16,6 +16,7 @@ use rbuild_solver::{CacheIndex, CacheKey};
 use rbuild_worker::{Cached, Made};
 
 use crate::engine::Engine;
+use crate::image_config::BuiltImage;
 use crate::step::announced;
 use crate::{BuildError, BuildRequest, ErrorKind, Result, deliver};
 
@@ -27,6 +28,8 @@ pub(crate) struct Caches<'a> {
     request: &'a BuildRequest,
     imports: Imports<'a>,
     exporter: Option<Arc<Exporter>>,
+    /// Whether images say which step each of their layers is the result of.
+    inline: bool,
 }
 
 impl<'a> Caches<'a> {
@@ -40,7 +43,7 @@ impl<'a> Caches<'a> {
         let cache = &request.cache;
         let imports = Imports::new(&cache.from, engine.places(), cache.trust.clone(), telling);
         let usual = deliver::asked(request).compressions.first().copied();
-        let exporter = if cache.to.is_empty() {
+        let exporter = if cache.to.iter().all(|to| to.place.is_inline()) {
             None
         } else {
             let writing = (cache.writer.clone(), usual.unwrap_or(Compression::ZSTD));
@@ -52,12 +55,37 @@ impl<'a> Caches<'a> {
             request,
             imports: imports.map_err(usage)?,
             exporter,
+            inline: is_inline(request),
         })
     }
 
     /// Whether the build has none.
     pub fn is_empty(&self) -> bool {
-        self.imports.is_empty() && self.exporter.is_none()
+        self.imports.is_empty() && self.exporter.is_none() && !self.inline
+    }
+
+    /// Writes records into an image's config, if that is asked for.
+    pub fn write_inline(
+        &self,
+        engine: &Engine,
+        used: &BTreeMap<CacheKey, Used>,
+        image: &mut BuiltImage,
+    ) -> Result<()> {
+        if !self.inline {
+            return Ok(());
+        }
+        let results = Results {
+            used,
+            rung: engine.rung(),
+            in_result: &image.layers.iter().copied().collect(),
+            budget: None,
+        };
+        let records = inline::records(engine.layers(), &results, &image.layers);
+        let records = records.map_err(|error| BuildError::caused(ErrorKind::Build, error))?;
+        if let Some(records) = records {
+            image.config.other.insert(inline::KEY.to_owned(), records);
+        }
+        Ok(())
     }
 
     /// What is asked of the layers of steps.
@@ -159,6 +187,13 @@ impl<'a> Caches<'a> {
             warn(sink, &format!("the cache was not written: {reason}"));
         }
     }
+}
+
+/// Whether a build is asked to write records into its images, in one of the two ways that BuildKit knows.
+fn is_inline(request: &BuildRequest) -> bool {
+    let argument = request.build_args.get("BUILDKIT_INLINE_CACHE");
+    let is_on = |text: &String| matches!(text.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
+    argument.is_some_and(is_on) || request.cache.to.iter().any(|to| to.place.is_inline())
 }
 
 fn tell_written(place: &str, written: &Written, sink: &dyn Sink) {

@@ -178,7 +178,7 @@ fn ready(
         .map(|(image, result)| {
             let image = image?;
             Ok(ImageToExport {
-                config: image.config,
+                config: image.config.to_bytes(),
                 layers: image.layers,
                 names: request.tags.clone(),
                 platform: result.platform.clone(),

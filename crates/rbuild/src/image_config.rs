@@ -19,7 +19,7 @@ use crate::{BuildError, Result, reproduce};
 
 /// An image that was built: config and layers, lowest first.
 pub(crate) struct BuiltImage {
-    pub config: Vec<u8>,
+    pub config: ImageConfig,
     pub layers: Vec<LayerId>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn assemble(
         .rev()
         .find_map(|entry| entry.created.clone());
     Ok(BuiltImage {
-        config: config.to_bytes(),
+        config,
         layers: stack,
     })
 }

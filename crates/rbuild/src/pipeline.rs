@@ -179,9 +179,13 @@ impl Built<'_> {
             epoch,
             latest: reproduce::latest(request, epoch),
         };
+        let used = index.used();
         let images = planned.plan.results.iter().map(|result| {
             let stores = (engine.layers(), &**lease);
-            image_config::assemble(result, &solved, stores, (&asked, times, cancel))
+            let mut image =
+                image_config::assemble(result, &solved, stores, (&asked, times, cancel))?;
+            self.caches.write_inline(engine, &used, &mut image)?;
+            Ok(image)
         });
         let mut outcome = deliver::deliver(
             engine,
@@ -193,7 +197,7 @@ impl Built<'_> {
             cached: solved.count(Origin::Cached),
             made: solved.count(Origin::Made),
         };
-        let results = (&index.used(), &result_layers(planned, &solved));
+        let results = (&used, &result_layers(planned, &solved));
         self.caches.export(engine, results, (sink, cancel));
         Ok(outcome)
     }

@@ -7,6 +7,8 @@
 //! Two writers may read the same tag and write one after the other. The second is told if it can be seen;
 //! between the last look and the writing nothing stops it, so whoever wrote reads again.
 
+mod buildkit;
+mod found;
 mod manifest;
 mod place;
 mod root;
@@ -22,10 +24,12 @@ use rbuild_registry::{
 use rbuild_store::Store;
 
 use super::{Backend, IndexDocument, NewIndex};
+use crate::index::Index;
 use crate::{Error, Result};
 
+use found::Found;
 pub use place::{Form, RegistryPlace};
-use root::Root;
+use root::{Failure, Root};
 
 /// What documents of a registry are called in errors.
 const INDEX: &str = "index";
@@ -81,7 +85,7 @@ impl RegistryBackend {
     /// What the tag stands for now; `None` if there is no such tag.
     ///
     /// The registry itself is asked: what a mirror keeps of a tag is old, and this one changes often.
-    fn root(&self, cancel: &CancelToken) -> Result<Option<Root>> {
+    fn root(&self, cancel: &CancelToken) -> Result<Option<(Digest, Root)>> {
         let client = self.client()?;
         let reference = &self.place.reference;
         let document = |descriptor: &Descriptor| {
@@ -89,32 +93,70 @@ impl RegistryBackend {
             Ok(client.resolve(&pinned, cancel)?.bytes)
         };
         let found = match client.resolve_at_home(reference, cancel) {
-            Ok(found) => root::read(&found.bytes, found.media_type(), document),
+            Ok(found) => root::read(&found.bytes, found.media_type(), document)
+                .map(|root| (found.descriptor.digest, root)),
+            Err(error) if is_unknown(&error) => {
+                self.state().listed = Some(BTreeMap::new());
+                return Ok(None);
+            }
             Err(error) => Err(error.into()),
         };
-        match found {
-            Ok(root) => {
-                self.state().listed = Some(root.listed());
-                Ok(Some(root))
-            }
-            Err(root::Failure::Registry(error)) if is_unknown(&error) => {
-                self.state().listed = Some(BTreeMap::new());
-                Ok(None)
-            }
-            Err(root::Failure::Registry(error)) => Err(self.failed("read the tag", error)),
-            Err(root::Failure::Document(reason)) => Err(Error::Document {
+        let found = found.map_err(|failure| self.unclear(failure))?;
+        self.state().listed = Some(found.1.listed());
+        Ok(Some(found))
+    }
+
+    /// What lies here, looked into; `None` if there is no such tag.
+    fn look(&self, cancel: &CancelToken) -> Result<Option<Found>> {
+        let Some(root) = self.root(cancel)? else {
+            return Ok(None);
+        };
+        let found = found::look((self.client()?, &self.place), root, cancel);
+        found.map(Some).map_err(|failure| self.unclear(failure))
+    }
+
+    /// Says what lies here, for people. Errors: the registry cannot be asked, or makes no sense.
+    pub fn describe(&self, cancel: &CancelToken) -> Result<String> {
+        let found = self.look(cancel)?;
+        Ok(found.map_or_else(|| "nothing yet".to_owned(), |found| found.to_string()))
+    }
+
+    fn unclear(&self, failure: Failure) -> Error {
+        match failure {
+            Failure::Registry(error) => self.failed("read the tag", error),
+            Failure::Document(reason) => Error::Document {
                 place: self.name.clone(),
                 what: "manifest",
                 reason,
-            }),
+            },
         }
     }
 
-    fn foreign(&self, root: &Root) -> Error {
+    fn foreign(&self, what: String) -> Error {
         Error::Foreign {
             place: self.name.clone(),
-            what: root.to_string(),
+            what,
         }
+    }
+
+    /// Gets an index of ours.
+    fn index(&self, index: &Descriptor, cancel: &CancelToken) -> Result<IndexDocument> {
+        if index.size > IndexDocument::MAX_BYTES {
+            return Err(Error::TooLarge {
+                place: self.name.clone(),
+                what: INDEX,
+                limit: IndexDocument::MAX_BYTES,
+            });
+        }
+        let limit = ("the index", IndexDocument::MAX_BYTES);
+        let bytes = self
+            .client()?
+            .document_bytes((&self.place.reference, index), limit, cancel)
+            .map_err(|error| self.unread(index, error))?;
+        Ok(IndexDocument {
+            name: index.digest.to_string(),
+            bytes,
+        })
     }
 
     /// Why an index cannot be had; one that is gone or damaged can be replaced.
@@ -243,28 +285,16 @@ impl Backend for RegistryBackend {
     }
 
     fn read_indexes(&self, cancel: &CancelToken) -> Result<Vec<IndexDocument>> {
-        let Some(root) = self.root(cancel)? else {
-            return Ok(Vec::new());
-        };
-        let Root::Cache { index, .. } = &root else {
-            return Err(self.foreign(&root));
-        };
-        if index.size > IndexDocument::MAX_BYTES {
-            return Err(Error::TooLarge {
-                place: self.name.clone(),
-                what: INDEX,
-                limit: IndexDocument::MAX_BYTES,
-            });
+        match self.look(cancel)? {
+            None => Ok(Vec::new()),
+            Some(Found::Cache { index, .. }) => Ok(vec![self.index(&index, cancel)?]),
+            // Records in images are an index like any other from here on.
+            Some(Found::Inline { name, entries }) => Ok(vec![IndexDocument {
+                name: name.to_string(),
+                bytes: Index::of_steps(entries).encode()?,
+            }]),
+            Some(other) => Err(self.foreign(other.to_string())),
         }
-        let limit = ("the index", IndexDocument::MAX_BYTES);
-        let bytes = self
-            .client()?
-            .document_bytes((&self.place.reference, index), limit, cancel)
-            .map_err(|error| self.unread(index, error))?;
-        Ok(vec![IndexDocument {
-            name: index.digest.to_string(),
-            bytes,
-        }])
     }
 
     fn write_index(&self, index: &NewIndex<'_>, cancel: &CancelToken) -> Result<()> {
@@ -273,16 +303,18 @@ impl Backend for RegistryBackend {
             index.merged.contains(&there.to_string()) || self.state().unreadable.contains(there)
         };
         match self.root(cancel) {
-            Ok(Some(Root::Cache { index: there, .. })) if !is_merged(&there.digest) => {
+            Ok(Some((_, Root::Cache { index: there, .. }))) if !is_merged(&there.digest) => {
                 let place = self.name.clone();
                 Err(Error::Moved { place })
             }
             // What nobody can read is replaced.
-            Ok(None | Some(Root::Cache { .. })) | Err(Error::Document { .. }) => {
+            Ok(None | Some((_, Root::Cache { .. }))) | Err(Error::Document { .. }) => {
                 self.put(index, cancel)
             }
             // Somebody else's: an image under the tag must not turn into a cache.
-            Ok(Some(other)) => Err(self.foreign(&other)),
+            Ok(Some((_, other))) => {
+                Err(self.foreign(format!("{other}; give the cache a tag of its own")))
+            }
             Err(error) => Err(error),
         }
     }

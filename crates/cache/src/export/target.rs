@@ -172,7 +172,7 @@ impl Shared {
             layer: LayerEntry {
                 diff_id,
                 blob: BlobRef::from(&blob),
-                index: BlobRef::from(&index),
+                index: Some(BlobRef::from(&index)),
                 made_ns: u64::try_from(made.as_nanos()).unwrap_or(u64::MAX),
             },
             scope: target.spec.scope.clone(),

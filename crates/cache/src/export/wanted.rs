@@ -12,7 +12,7 @@ use crate::remote::layer_of;
 
 /// A result of a step.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// Names under which it is found: rung and cache key.
     pub keys: Vec<String>,
     pub identity: CacheKey,
@@ -24,7 +24,7 @@ pub(super) struct Wanted {
 }
 
 /// Collects what a build used and made; each result once, with all its keys.
-pub(super) fn wanted(layers: &LayerStore, results: &Results<'_>) -> Result<Vec<Wanted>> {
+pub(crate) fn wanted(layers: &LayerStore, results: &Results<'_>) -> Result<Vec<Wanted>> {
     let store = layers.store();
     let mut by_record: BTreeMap<&[u8], Wanted> = BTreeMap::new();
     for (key, used) in results.used {

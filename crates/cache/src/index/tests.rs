@@ -20,7 +20,7 @@ fn line(keys: &[&str], created: u64, signer: Option<&str>) -> Signed<StepEntry> 
             layer: LayerEntry {
                 diff_id: DiffId(Digest::sha256_of(b"diff")),
                 blob: blob(&format!("{keys:?} {created}")),
-                index: blob("index"),
+                index: Some(blob("index")),
                 made_ns: 7,
             },
             scope: String::new(),

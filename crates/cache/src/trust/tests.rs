@@ -20,7 +20,7 @@ fn entry(name: &str) -> StepEntry {
         layer: LayerEntry {
             diff_id: DiffId(Digest::sha256_of(b"diff")),
             blob: blob.clone(),
-            index: blob,
+            index: Some(blob),
             made_ns: 7,
         },
         scope: "main".to_owned(),

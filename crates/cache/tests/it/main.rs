@@ -5,6 +5,7 @@
 mod bucket;
 mod contract;
 mod faulty;
+mod foreign;
 mod gha;
 mod gha_faults;
 mod local;

@@ -16,8 +16,8 @@ pub struct ImportedLayer {
     pub diff_id: DiffId,
     /// Its compressed blob.
     pub descriptor: Descriptor,
-    /// Its encoded index, compressed with zstd.
-    pub index: Descriptor,
+    /// Its encoded index, compressed with zstd; without one it is made of the layer's bytes.
+    pub index: Option<Descriptor>,
     /// Where both can be fetched; handed to `Fetch` as it is.
     pub origin: String,
     /// When it was made.
@@ -34,7 +34,7 @@ impl LayerStore {
         let original = Original {
             descriptor: layer.descriptor.clone(),
             origin: layer.origin.clone(),
-            index: Some(layer.index.clone()),
+            index: layer.index.clone(),
         };
         // Two steps may yield the same bytes at different times.
         let made = layer.created.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -73,10 +73,7 @@ impl LayerStore {
             let Ok(info) = serde_json::from_slice::<LayerInfo>(&row) else {
                 continue;
             };
-            let lost = info
-                .original
-                .as_ref()
-                .filter(|original| original.index.is_some() && is_lost(original));
+            let lost = info.original.as_ref().filter(|original| is_lost(original));
             if let Some(lost) = lost
                 && !self.store().has_blob(&lost.descriptor.digest)
                 && self.usable_tree(&info).is_none()

@@ -41,6 +41,7 @@ mod pull;
 mod push;
 mod push_access;
 mod push_again;
+mod registry_cache;
 mod registry_tls;
 mod remote_cache;
 mod remote_services;

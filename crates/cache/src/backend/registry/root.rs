@@ -6,6 +6,7 @@ use std::fmt;
 use rbuild_oci::{Descriptor, Digest, Index, Manifest, MediaType};
 use rbuild_registry::Error as RegistryError;
 
+use super::buildkit;
 use super::manifest::{CONFIG_TYPE, PARTS};
 use crate::backend::INDEX_TYPE;
 
@@ -22,8 +23,12 @@ pub(super) enum Root {
         /// What it needs.
         blobs: Vec<Descriptor>,
     },
-    /// An image, or one for each of several platforms.
-    Image,
+    /// A cache of BuildKit, by the document with its records.
+    BuildKit(Box<Descriptor>),
+    /// An image.
+    Image(Box<Manifest>),
+    /// Several images, or other things that have manifests.
+    Images(Vec<Descriptor>),
     /// Anything else, by its type.
     Other(String),
 }
@@ -37,12 +42,6 @@ pub(super) enum Failure {
     Document(String),
 }
 
-impl From<RegistryError> for Failure {
-    fn from(error: RegistryError) -> Self {
-        Self::Registry(error)
-    }
-}
-
 impl Root {
     /// The blobs that it names, with their sizes.
     pub fn listed(&self) -> BTreeMap<Digest, u64> {
@@ -51,7 +50,7 @@ impl Root {
                 let blobs = blobs.iter().map(|blob| (blob.digest.clone(), blob.size));
                 blobs.collect()
             }
-            Self::Image | Self::Other(_) => BTreeMap::new(),
+            _ => BTreeMap::new(),
         }
     }
 }
@@ -60,7 +59,8 @@ impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cache { blobs, .. } => write!(f, "a cache with {} blobs", blobs.len()),
-            Self::Image => f.write_str("an image"),
+            Self::BuildKit(_) => f.write_str("a cache of BuildKit"),
+            Self::Image(_) | Self::Images(_) => f.write_str("an image"),
             Self::Other(media_type) => write!(f, "something of type {media_type}"),
         }
     }
@@ -87,24 +87,27 @@ fn manifest(bytes: &[u8]) -> Result<Manifest, Failure> {
 }
 
 fn of_manifest(manifest: Manifest) -> Result<Root, Failure> {
-    let config = &manifest.config;
-    match config.media_type.as_str() {
+    match manifest.config.media_type.as_str() {
         CONFIG_TYPE => cache(manifest.layers),
-        _ if config.kind() == MediaType::Config => Ok(Root::Image),
+        buildkit::CONFIG_TYPE => Ok(Root::BuildKit(Box::new(manifest.config))),
+        _ if manifest.config.kind() == MediaType::Config => Ok(Root::Image(Box::new(manifest))),
         other => Ok(Root::Other(other.to_owned())),
     }
 }
 
 fn of_index(index: Index) -> Result<Root, Failure> {
-    let has = |media_type: &str| {
+    let find = |media_type: &str| {
         let mut all = index.manifests.iter();
-        all.any(|one| one.media_type == media_type)
+        all.find(|one| one.media_type == media_type)
     };
     let is_image = |one: &Descriptor| matches!(one.kind(), MediaType::Manifest | MediaType::Index);
-    match index.manifests.iter().all(is_image) {
-        true => Ok(Root::Image),
-        false if has(INDEX_TYPE) => cache(index.manifests),
-        false => Ok(Root::Other(index.media_type)),
+    if index.manifests.iter().all(is_image) {
+        return Ok(Root::Images(index.manifests));
+    }
+    match find(buildkit::CONFIG_TYPE) {
+        Some(config) => Ok(Root::BuildKit(Box::new(config.clone()))),
+        None if find(INDEX_TYPE).is_some() => cache(index.manifests),
+        None => Ok(Root::Other(index.media_type)),
     }
 }
 

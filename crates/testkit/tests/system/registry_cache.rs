@@ -1,0 +1,156 @@
+//! Caches in a real registry, and records in images: each machine is a store of its own.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rbuild_testkit::{Finished, Privilege, Registry, Tree, granted};
+
+use crate::place::{Place, cached_steps};
+
+const STEPS: &str = "FROM busybox AS made\n\
+    COPY in /in\n\
+    RUN head -c 3000000 /dev/urandom > /out && cat /in >> /out\n\
+    FROM busybox\n\
+    COPY --from=made /out /out\n\
+    RUN md5sum /out > /sum\n";
+
+/// Without a stage whose results are not in the image.
+const ONE_STAGE: &str = "FROM busybox\n\
+    COPY in /in\n\
+    RUN head -c 3000000 /dev/urandom > /out && cat /in >> /out\n\
+    RUN md5sum /out > /sum\n";
+
+fn machine(steps: &str) -> Place {
+    Place::with(steps, Tree::new().file("in", "1\n"))
+}
+
+fn build(place: &Place, words: &[&str]) -> Finished {
+    place.build(words).expect_success()
+}
+
+fn image_id(place: &Place, name: &str) -> String {
+    let shown = place.run(&["inspect", name]).expect_success().stdout;
+    let at = shown.find("\"Id\"").expect("an id");
+    shown[at..].lines().next().expect("a line").to_owned()
+}
+
+fn blob_bytes(place: &Place) -> u64 {
+    let dir = fs::read_dir(place.store().join("blobs/sha256")).expect("list blobs");
+    dir.flatten()
+        .map(|entry| entry.metadata().expect("look").size())
+        .sum()
+}
+
+#[test]
+fn a_registry_serves_other_machines_and_an_image_takes_its_layers_from_the_cache() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start();
+    let cache = format!("{}/team/cache:main", registry.host());
+    let (first, second) = (machine(STEPS), machine(STEPS));
+    let to = format!("type=registry,ref={cache},mode=max");
+    build(&first, &["-t", "x", "--cache-to", &to]);
+    registry.forget_requests();
+    let done = build(&second, &["-t", "x", "--cache-from", &cache]);
+    assert_eq!(cached_steps(&done).len(), 4, "{}", done.stderr);
+    assert_eq!(image_id(&first, "x"), image_id(&second, "x"));
+    assert!(blob_bytes(&second) < 1_000_000, "{}", blob_bytes(&second));
+    // To the same registry the layers go without coming here.
+    let output = format!(
+        "type=image,name={}/team/app:1,push=true,compression=zstd",
+        registry.host()
+    );
+    build(&second, &["-o", &output, "--cache-from", &cache]);
+    let asked = registry.requests();
+    let count = |words: [&str; 2]| {
+        let fits = |line: &&String| words.iter().all(|word| line.contains(word));
+        asked.iter().filter(fits).count()
+    };
+    assert_eq!(count(["mount=", "from=team%2Fcache"]), 2, "{asked:?}");
+    // Only the index came here.
+    assert_eq!(count(["GET", "/v2/team/cache/blobs/"]), 1, "{asked:?}");
+}
+
+#[test]
+fn a_registry_that_takes_nothing_fails_no_build() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start_with_login();
+    let cache = format!("{}/team/cache:main", registry.host());
+    let place = machine(STEPS);
+    let done = build(
+        &place,
+        &["-t", "x", "--cache-to", &cache, "--cache-from", &cache],
+    );
+    let warned = done.stderr.matches("access denied").count();
+    assert!(warned > 0, "{}", done.stderr);
+    assert!(
+        done.stderr.contains("the cache was not written"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn records_in_an_image_serve_other_machines_and_give_the_same_image_again() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start();
+    let app = format!("{}/app:1", registry.host());
+    let (first, second, plain) = (machine(ONE_STAGE), machine(ONE_STAGE), machine(ONE_STAGE));
+    build(&first, &["-t", &app, "--push", "--cache-to", "type=inline"]);
+    let done = build(
+        &second,
+        &[
+            "-t",
+            &app,
+            "--build-arg",
+            "BUILDKIT_INLINE_CACHE=1",
+            "--cache-from",
+            &app,
+        ],
+    );
+    assert_eq!(cached_steps(&done).len(), 3, "{}", done.stderr);
+    assert_eq!(image_id(&first, &app), image_id(&second, &app));
+    assert!(blob_bytes(&second) < 1_000_000, "{}", blob_bytes(&second));
+    build(&second, &["-t", "without"]);
+    assert_ne!(image_id(&second, "without"), image_id(&second, &app));
+    // A change makes what follows it, over layers that are fetched now.
+    second.write("in", "2\n");
+    let done = build(&second, &["-t", "changed", "--cache-from", &app]);
+    assert!(cached_steps(&done).is_empty(), "{}", done.stderr);
+    // An image without records is told, and in nobody's way.
+    let bare = format!("{}/app:bare", registry.host());
+    build(&second, &["-t", &bare, "--push"]);
+    let done = build(&plain, &["-t", "x", "--cache-from", &bare]);
+    assert!(
+        done.stderr.contains("without records of a cache"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn an_image_that_stands_on_one_with_records_does_not_inherit_them() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start();
+    let app = format!("{}/app:1", registry.host());
+    let first = machine(ONE_STAGE);
+    build(&first, &["-t", &app, "--push", "--cache-to", "type=inline"]);
+    let config = |place: &Place, name: &str| {
+        let archive = place.dir().join("image.tar");
+        let text = archive.display().to_string();
+        place.run(&["save", "-o", &text, name]).expect_success();
+        let bytes = fs::read(archive).expect("read the archive");
+        String::from_utf8_lossy(&bytes).contains("io.rbuild.cache.v1")
+    };
+    assert!(config(&first, &app));
+    let child = Place::new(&format!("FROM {app}\nRUN true\n"));
+    build(&child, &["-t", "child"]);
+    assert!(!config(&child, "child"));
+}
