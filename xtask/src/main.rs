@@ -17,6 +17,7 @@ mod judges;
 mod load_judge;
 mod moto;
 mod packages;
+mod s3;
 mod services;
 mod shell;
 mod stress;
@@ -42,6 +43,7 @@ Commands:
   disk-cap [--builds N] [--seed N]  random builds on a small disk with a limit (default: 500)
   emulation                         build for another processor with a real emulator
   services                          build and run the larger Dockerfiles of testdata/builds
+  s3                                let other people's S3 servers judge the cache in buckets
   judges                            let Docker, skopeo and umoci judge a built image
 ";
 
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Some((&"disk-cap", rest)) => disk_cap::disk_cap(rest),
         Some((&"emulation", [])) => test::emulation(),
         Some((&"services", [])) => services::services(),
+        Some((&"s3", [])) => s3::s3(),
         Some((&"judges", [])) => judges::judges(),
         _ => {
             eprint!("{USAGE}");

@@ -1,9 +1,10 @@
 //! `moto_server`, which speaks S3, on a loopback port for as long as a value lives.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -15,11 +16,14 @@ use crate::find_tool;
 const VARIABLE: &str = "RBUILD_MOTO";
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(60);
+/// Between two looks at whether it has.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A running server; stopped by its process id on `Drop`.
 #[derive(Debug)]
 pub struct Moto {
     child: Child,
+    scheme: &'static str,
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
 }
@@ -30,6 +34,36 @@ impl Moto {
     /// `None`, with a word about it on standard error, where there is no such program. `cargo xtask test`
     /// gets one and names it in `RBUILD_MOTO`; one that is named must start.
     pub fn start(bucket: &str) -> Option<Self> {
+        let server = Self::run(&[])?;
+        let end = Instant::now() + START;
+        let made = loop {
+            match server.ask("PUT", &format!("/{bucket}")) {
+                Err(_) if Instant::now() < end => thread::sleep(PAUSE),
+                other => break other.expect("moto_server answers"),
+            }
+        };
+        assert!(made.contains(" 200 "), "{made}");
+        Some(server)
+    }
+
+    /// Starts one with TLS, a certificate and its key, and without a bucket; returns when it listens.
+    pub fn start_with_tls((certificate, key): (&Path, &Path)) -> Option<Self> {
+        let words = [
+            OsStr::new("-c"),
+            certificate.as_os_str(),
+            OsStr::new("-k"),
+            key.as_os_str(),
+        ];
+        let server = Self::run(&words)?;
+        let end = Instant::now() + START;
+        while TcpStream::connect(("127.0.0.1", server.port)).is_err() {
+            assert!(Instant::now() < end, "moto_server does not listen");
+            thread::sleep(PAUSE);
+        }
+        Some(server)
+    }
+
+    fn run(words: &[&OsStr]) -> Option<Self> {
         let named = env::var_os(VARIABLE).map(PathBuf::from);
         let Some(program) = named.or_else(|| find_tool("moto_server")) else {
             eprintln!(
@@ -40,6 +74,7 @@ impl Moto {
         let port = free_port();
         let mut child = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .args(words)
             .env("PYTHONUNBUFFERED", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -47,18 +82,17 @@ impl Moto {
             .spawn()
             .unwrap_or_else(|error| panic!("start {program:?}: {error}"));
         let requests = keep_requests(&mut child);
-        let server = Self {
+        Some(Self {
             child,
+            scheme: if words.is_empty() { "http" } else { "https" },
             port,
             requests,
-        };
-        server.await_answer(&format!("/{bucket}"));
-        Some(server)
+        })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or with `https:`.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// The requests that it has answered so far, as `METHOD PATH STATUS`, the path with its query.
@@ -78,21 +112,6 @@ impl Moto {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
-    }
-
-    /// Makes the bucket as soon as somebody listens.
-    fn await_answer(&self, bucket: &str) {
-        let end = Instant::now() + START;
-        loop {
-            match self.ask("PUT", bucket) {
-                Ok(answer) if answer.contains(" 200 ") => return,
-                other => assert!(
-                    Instant::now() < end,
-                    "moto_server does not answer: {other:?}"
-                ),
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -67,6 +68,10 @@ impl Bucket {
 
     pub fn url(&self) -> String {
         self.server.url("")
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

@@ -7,7 +7,8 @@ use rbuild_cache::s3::{S3Env, S3Place, open};
 use rbuild_cache::{Attrs, Backend};
 use rbuild_oci::Descriptor;
 use rbuild_progress::CancelToken;
-use rbuild_registry::{Client, ClientConfig, RetryPolicy};
+use rbuild_registry::{Client, ClientConfig, ProxyConfig, RetryPolicy};
+use rbuild_testkit::ProxyServer;
 
 use crate::bucket::{Bucket, KEY_ID, NAME, SECRET};
 use crate::contract::{self, Habits, Local, MEDIA_TYPE, noise};
@@ -64,6 +65,38 @@ fn it_opens_nothing_before_it_is_asked() {
     let bucket = Bucket::start();
     let _backend = backend(&bucket, &[]);
     assert_eq!(bucket.count(""), 0);
+}
+
+#[test]
+fn a_bucket_is_reached_through_a_proxy() {
+    let bucket = Bucket::start();
+    let proxy = ProxyServer::start(&[("s3.test:80", bucket.address())]);
+    let address = format!("http://user:hunter2@{}", proxy.address());
+    let through = |address: String| {
+        let client = Client::new(ClientConfig {
+            proxy: ProxyConfig {
+                http: Some(address),
+                ..ProxyConfig::default()
+            },
+            ..ClientConfig::default()
+        });
+        let words = [("use_path_style", "true"), ("retry_max_attempts", "1")];
+        open(place("http://s3.test", &words), &client).unwrap()
+    };
+    let backend = through(address);
+    contract::write(&*backend, b"index", &[], &[]);
+    assert_eq!(contract::contents(&*backend), [b"index".to_vec()]);
+    assert!(
+        proxy
+            .asked()
+            .iter()
+            .any(|asked| asked.target.starts_with("http://s3.test/bucket"))
+    );
+    drop(proxy);
+    let gone = through("http://user:hunter2@127.0.0.1:1".to_owned());
+    let failed = gone.read_indexes(&CancelToken::new()).unwrap_err();
+    let shown = format!("{failed} {failed:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 #[test]
