@@ -20,6 +20,7 @@ mod kill;
 mod layout;
 mod lazy;
 mod leftovers;
+mod limit;
 mod load_docker;
 mod load_podman;
 mod lock;

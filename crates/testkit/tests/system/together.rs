@@ -1,10 +1,11 @@
 //! Several processes on one store.
 
+use std::process::Command;
 use std::thread;
 
-use rbuild_testkit::{Finished, Privilege, granted};
+use rbuild_testkit::{Finished, Privilege, granted, need_tool, run};
 
-use crate::place::{Place, shell_in};
+use crate::place::{LIMIT, Place, shell_in};
 
 const STEPS: &str = "FROM busybox\n\
     RUN sleep 0.5; echo ran-one-$((1+1)); date +%N > /one\n\
@@ -38,6 +39,48 @@ fn two_processes_run_each_step_once() {
     }
     let of = |tag: &str| shell_in(&place, tag, "cat /one /two");
     assert_eq!(of("left"), of("right"));
+    place.assert_intact();
+}
+
+/// The command as the first process of namespaces of its own, as in a container.
+fn contained(command: &Command) -> Command {
+    let mut contained = Command::new(need_tool("unshare"));
+    contained.args([
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--uts",
+        "--ipc",
+    ]);
+    contained
+        .arg("--cgroup")
+        .arg(command.get_program())
+        .args(command.get_args());
+    contained.env_remove("RBUILD_ROOT");
+    contained
+}
+
+#[test]
+fn containers_run_each_step_once() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let place = Place::new(STEPS);
+    let outputs: Vec<Finished> = thread::scope(|scope| {
+        let build = |tag: &'static str| {
+            let mut command = contained(&place.build_command(&["-t", tag]));
+            scope.spawn(move || run(&mut command, LIMIT).expect_success())
+        };
+        let builds = ["one", "two", "three"].map(build);
+        builds.map(|build| build.join().expect("no panic")).into()
+    });
+    for step in ["ran-one-2", "ran-two-2"] {
+        assert_eq!(count(&outputs, step), 1, "{}\n{}", outputs[0], outputs[1]);
+    }
+    let of = |tag: &str| shell_in(&place, tag, "cat /one /two");
+    assert_eq!(of("one"), of("three"));
     place.assert_intact();
 }
 
