@@ -1,6 +1,7 @@
 //! What `rbuild explain` asks: a run and its steps in words, and one run against another.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rbuild_oci::Digest;
@@ -234,9 +235,9 @@ struct Carried<'a> {
 }
 
 impl Surroundings for Carried<'_> {
-    fn listing(&self, name: &Digest) -> Option<Listing> {
+    fn listing(&self, name: &Digest) -> Option<Arc<Listing>> {
         let carried = self.runs.iter().find_map(|run| run.listing(name));
-        carried.or_else(|| self.engine.listing(name))
+        carried.or_else(|| self.engine.listing(name)).map(Arc::new)
     }
 
     fn was_made(&self, _at: usize) -> bool {

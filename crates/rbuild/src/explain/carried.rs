@@ -1,7 +1,8 @@
 //! A run with all that explaining it takes, as one file that is carried to another machine.
 //!
 //! JSON: the run, what the keys of its steps were made of, and the lists of files that these name. It
-//! holds names of files and the beginnings of their digests, no contents and no values of variables.
+//! holds names of files and the beginnings of their digests, no contents and no values of variables; names of
+//! steps as the build shows them, with arguments filled in.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,7 @@
 //! What differs between what two keys were made of. Pure but for the lists of files, which are asked for.
 
+use std::sync::Arc;
+
 use rbuild_oci::Digest;
 use rbuild_solver::{InputNote, KeyInputs, Part, SourceNote};
 use rbuild_source::Listing;
@@ -78,7 +80,7 @@ pub enum Change {
 /// What telling two keys apart needs besides them.
 pub(super) trait Surroundings {
     /// A list of files.
-    fn listing(&self, name: &Digest) -> Option<Listing>;
+    fn listing(&self, name: &Digest) -> Option<Arc<Listing>>;
 
     /// Whether input number `at` of the step of now was made again in its build.
     fn was_made(&self, at: usize) -> bool;

@@ -7,6 +7,7 @@ use rbuild_solver::{KeyInputs, NOTE_FORM};
 use rbuild_store::{Store, Table};
 
 use super::difference::{Difference, Surroundings, differences};
+use super::files::FileChanges;
 use super::history::{self, Project};
 use super::run::{How, Reason, Run};
 
@@ -14,6 +15,9 @@ use super::run::{How, Reason, Run};
 const RUNS: usize = 10;
 /// Earlier steps that a missed one is compared with.
 const STEPS: usize = 16;
+
+/// Files in the lists of earlier steps, from which on no further step is compared: the latest come first.
+const FILES: u64 = 20_000;
 
 /// What a step is called, taken apart: `[stage 2/5] TEXT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,12 +105,18 @@ impl Past {
         note: &dyn Fn(&str) -> Option<KeyInputs>,
     ) -> Option<Reason> {
         let mut best: Option<((usize, u64, usize), Reason)> = None;
+        let mut files = 0;
         for candidate in self.candidates(&now.name, key, plan) {
             let Some(then) = note(candidate.key).filter(|then| then.form == NOTE_FORM) else {
                 continue;
             };
+            if files > FILES {
+                break;
+            }
             let found = differences(&then, now, around);
-            let rank = (found.len(), files_in(&found), candidate.distance);
+            files += files_in(&found, |changes| changes.total);
+            let changed = files_in(&found, |changes| changes.count);
+            let rank = (found.len(), changed, candidate.distance);
             // Of equally near ones the latest, which comes first.
             if found.is_empty() || best.as_ref().is_some_and(|(known, _)| *known <= rank) {
                 continue;
@@ -190,16 +200,16 @@ pub(super) fn note(store: &Store, key: &str) -> Option<KeyInputs> {
     serde_json::from_slice(&row).ok()
 }
 
-/// How many files differ.
-fn files_in(differences: &[Difference]) -> u64 {
-    let counts = differences.iter().map(|it| match it {
+/// Sums something up over the lists of files.
+fn files_in(differences: &[Difference], number: impl Fn(&FileChanges) -> u64) -> u64 {
+    let numbers = differences.iter().map(|it| match it {
         Difference::Files {
             changes: Some(changes),
             ..
-        } => changes.count,
+        } => number(changes),
         _ => 0,
     });
-    counts.sum()
+    numbers.sum()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Listens to a solve: says why a step was missed as it begins, and keeps the run when it ends.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rbuild_frontend::Plan;
@@ -183,6 +184,7 @@ impl<'a> Recorder<'a> {
             store,
             made,
             arguments: &self.arguments,
+            listings: RefCell::default(),
         };
         let plan: BTreeSet<&str> = self.given.plan.names.values().map(String::as_str).collect();
         let note = |key: &str| -> Option<KeyInputs> { nearest::note(store, key) };
@@ -327,12 +329,20 @@ struct Around<'a> {
     store: &'a Store,
     made: &'a [bool],
     arguments: &'a BTreeSet<&'a str>,
+    /// Lists that were read already.
+    listings: RefCell<BTreeMap<Digest, Arc<Listing>>>,
 }
 
 impl Surroundings for Around<'_> {
-    fn listing(&self, name: &Digest) -> Option<Listing> {
+    fn listing(&self, name: &Digest) -> Option<Arc<Listing>> {
+        if let Some(known) = self.listings.borrow().get(name) {
+            return Some(Arc::clone(known));
+        }
         let row = self.store.get(Table::Listings, name.as_str());
-        Listing::decode(&row.ok().flatten()?)
+        let read = Arc::new(Listing::decode(&row.ok().flatten()?)?);
+        let mut listings = self.listings.borrow_mut();
+        listings.insert(name.clone(), Arc::clone(&read));
+        Some(read)
     }
 
     fn was_made(&self, at: usize) -> bool {

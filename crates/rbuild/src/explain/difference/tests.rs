@@ -7,7 +7,7 @@ use crate::explain::words;
 struct Bare;
 
 impl Surroundings for Bare {
-    fn listing(&self, _: &Digest) -> Option<Listing> {
+    fn listing(&self, _: &Digest) -> Option<Arc<Listing>> {
         None
     }
 
