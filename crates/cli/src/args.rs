@@ -49,7 +49,7 @@ pub use index::{
 };
 pub use lock::{LockArgs, LockUseArgs};
 pub use registry::{DoctorArgs, LoginArgs, LogoutArgs};
-pub use remote_cache::{CacheCommand, CachePairs, RemoteCacheArgs};
+pub use remote_cache::{CacheCommand, CacheText, RemoteCacheArgs};
 pub use run::RunArgs;
 pub use secret::{SecretArg, SecretPlace};
 pub use size::size;

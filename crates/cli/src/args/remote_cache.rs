@@ -1,6 +1,8 @@
 //! The options about caches elsewhere.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,12 +16,12 @@ use super::duration::duration;
 pub struct RemoteCacheArgs {
     /// Cache to read, as type=registry,ref=NAME or type=local,src=DIR; a bare NAME is one in a registry;
     /// repeatable
-    #[arg(long, value_name = "CACHE", value_parser = pairs, help_heading = "Cache")]
-    pub cache_from: Vec<CachePairs>,
+    #[arg(long, value_name = "CACHE", value_parser = cache_text, help_heading = "Cache")]
+    pub cache_from: Vec<CacheText>,
 
     /// Cache to write, as type=registry,ref=NAME[,mode=max] or type=local,dest=DIR; repeatable
-    #[arg(long, value_name = "CACHE", value_parser = pairs, help_heading = "Cache")]
-    pub cache_to: Vec<CachePairs>,
+    #[arg(long, value_name = "CACHE", value_parser = cache_text, help_heading = "Cache")]
+    pub cache_to: Vec<CacheText>,
 
     /// How long layers may still be sent to caches when the build is done, such as 30s; what saves most
     /// for its bytes goes first [default: until all are there]
@@ -56,18 +58,34 @@ pub struct CacheKeyArgs {
     pub file: PathBuf,
 }
 
-/// What stands in an option about a cache, by name.
-#[derive(Debug, Clone)]
-pub struct CachePairs(pub BTreeMap<String, String>);
+/// What stands in an option about a cache. Never shown, not even if it makes no sense: it may hold keys.
+#[derive(Clone)]
+pub struct CacheText(String);
 
-/// What stands in the option; a bare name is one in a registry.
-fn pairs(text: &str) -> Result<CachePairs, String> {
-    if !text.contains('=') && !text.is_empty() {
-        let pairs = [("type", "registry"), ("ref", text)];
-        let pairs = pairs.map(|(k, v)| (k.to_owned(), v.to_owned()));
-        return Ok(CachePairs(pairs.into()));
+impl fmt::Debug for CacheText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CacheText(…)")
     }
-    fields(text).map(CachePairs)
+}
+
+impl CacheText {
+    /// Its attributes; a bare name is one in a registry. The error does not repeat the text.
+    pub fn pairs(&self) -> Result<BTreeMap<String, String>, String> {
+        let text = self.0.as_str();
+        if !text.contains('=') && !text.is_empty() {
+            let pairs = [("type", "registry"), ("ref", text)];
+            return Ok(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        }
+        fields(text).map_err(|_| {
+            "it must be NAME=VALUE,NAME=VALUE,..., each name once, and what holds a comma in double quotes"
+                .to_owned()
+        })
+    }
+}
+
+/// Takes any text: what is wrong with it is said later, and without it.
+fn cache_text(text: &str) -> Result<CacheText, Infallible> {
+    Ok(CacheText(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -77,8 +95,21 @@ mod tests {
 
     #[test]
     fn a_bare_name_is_one_in_a_registry() {
-        assert_eq!(pairs("host/app").unwrap().0["ref"], "host/app");
-        assert_eq!(pairs("type=local,src=/c").unwrap().0["src"], "/c");
+        let pairs = |text: &str| cache_text(text).unwrap().pairs();
+        assert_eq!(pairs("host/app").unwrap()["ref"], "host/app");
+        assert_eq!(pairs("type=local,src=/c").unwrap()["src"], "/c");
         assert!(pairs("").is_err());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_not_repeated() {
+        for text in [
+            "type=s3,secret_access_key=hun,ter2",
+            "type=s3,\"token=hunter2",
+        ] {
+            let text = cache_text(text).unwrap();
+            let shown = format!("{} {text:?}", text.pairs().unwrap_err());
+            assert!(!shown.contains("ter2"), "{shown}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use rbuild::{
 };
 
 use super::{CommandError, CommandResult, print, variable};
-use crate::args::{CacheCommand, CachePairs, RemoteCacheArgs};
+use crate::args::{CacheCommand, RemoteCacheArgs};
 use crate::exit::Exit;
 
 /// The variable with the file of the signing key.
@@ -54,13 +54,13 @@ pub fn request(args: RemoteCacheArgs) -> Result<CacheRequest, CommandError> {
         keys.extend(public_keys(word)?);
     }
     let env = place_env();
-    let named =
-        |option: &str, error: rbuild::CacheError| CommandError::Usage(format!("{option}: {error}"));
-    let from = args.cache_from.into_iter().map(|CachePairs(pairs)| {
-        CacheFrom::parse(pairs, &env).map_err(|error| named("--cache-from", error))
+    let from = args.cache_from.iter().map(|text| {
+        let parsed = text.pairs().map(|pairs| CacheFrom::parse(pairs, &env));
+        meant("--cache-from", parsed)
     });
-    let to = args.cache_to.into_iter().map(|CachePairs(pairs)| {
-        CacheTo::parse(pairs, &env).map_err(|error| named("--cache-to", error))
+    let to = args.cache_to.iter().map(|text| {
+        let parsed = text.pairs().map(|pairs| CacheTo::parse(pairs, &env));
+        meant("--cache-to", parsed)
     });
     Ok(CacheRequest {
         from: from.collect::<Result<_, _>>()?,
@@ -75,6 +75,18 @@ pub fn request(args: RemoteCacheArgs) -> Result<CacheRequest, CommandError> {
         },
         budget: args.cache_budget,
     })
+}
+
+/// What an option means, or what is wrong with it.
+fn meant<T>(
+    option: &str,
+    parsed: Result<Result<T, rbuild::CacheError>, String>,
+) -> Result<T, CommandError> {
+    let usage = |reason: &dyn std::fmt::Display| CommandError::Usage(format!("{option}: {reason}"));
+    match parsed {
+        Ok(parsed) => parsed.map_err(|error| usage(&error)),
+        Err(reason) => Err(usage(&reason)),
+    }
 }
 
 /// What the environment says of places for caches.

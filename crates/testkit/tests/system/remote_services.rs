@@ -148,7 +148,27 @@ fn a_service_that_fails_warns_and_the_steps_run() {
         assert!(cached_steps(&built).is_empty(), "{built}");
         assert!(built.text().contains(said), "{built}");
     }
-    let wrong = machine().build(&["--cache-to", "type=gha,token=x"]);
-    let wrong = wrong.expect_code(2);
-    assert!(wrong.text().contains("type=gha needs url_v2="), "{wrong}");
+}
+
+#[test]
+fn options_that_make_no_sense_are_told_without_their_keys() {
+    for (words, said) in [
+        ("type=gha,token=hunter2", "type=gha needs url_v2="),
+        (
+            "type=s3,bucket=b,secret_access_key=hunter2",
+            "type=s3 needs region=",
+        ),
+        (
+            "type=s3,secret_access_key=hun,ter2",
+            "it must be NAME=VALUE",
+        ),
+        (
+            "type=s3,\"secret_access_key=hunter2",
+            "it must be NAME=VALUE",
+        ),
+    ] {
+        let wrong = machine().build(&["--cache-to", words]).expect_code(2);
+        assert!(wrong.text().contains(said), "{wrong}");
+        assert!(!wrong.text().contains("ter2"), "{wrong}");
+    }
 }
