@@ -225,8 +225,11 @@ impl Images<'_> {
             if parts.contains(id) && !names.contains_key(id.as_str()) {
                 continue;
             }
-            if let Some(stored) = self.read(id, row, &names)? {
-                all.push(stored.summary);
+            match self.read(id, row, &names) {
+                Ok(stored) => all.extend(stored.map(|stored| stored.summary)),
+                // Removed since it was listed, row first.
+                Err(_) if self.store.get(Table::Images, id.as_str())?.is_none() => {}
+                Err(error) => return Err(error),
             }
         }
         all.sort_by(|a, b| (&b.created, &a.id).cmp(&(&a.created, &b.id)));
