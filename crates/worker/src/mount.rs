@@ -62,14 +62,18 @@ impl LocalWorker {
         cx: &OpContext<'_>,
     ) -> Result<StepMounts> {
         let mut all = StepMounts::default();
-        for mount in &op.mounts {
+        let mut caches = self.caches(&op.mounts, inputs, &mut all, cx)?;
+        for (place, mount) in op.mounts.iter().enumerate() {
             cx.cancel.check()?;
             match &mount.kind {
                 ExecMountKind::Bind { input, source } => {
                     let input = inputs.get(*input).ok_or(Error::Input)?;
                     self.bind(mount, (input, source), &mut all, cx)?;
                 }
-                ExecMountKind::Cache { .. } => self.cache(mount, inputs, &mut all, cx)?,
+                ExecMountKind::Cache { .. } => {
+                    let shown = caches.remove(&place).ok_or(Error::Input)?;
+                    all.add(mount, shown);
+                }
                 ExecMountKind::Tmpfs { size } => all.add(
                     mount,
                     MountSource::Tmpfs {

@@ -114,3 +114,51 @@ fn a_cache_mount_is_shared_between_builds() {
         "kept\n"
     );
 }
+
+/// A RUN that wants these cache mounts for itself, in this order.
+fn locking(ids: &[&str], script: &str) -> String {
+    let mount = |id| format!("--mount=type=cache,id={id},sharing=locked,target=/{id} ");
+    let mounts: String = ids.iter().map(mount).collect();
+    format!("FROM busybox\nARG N\nRUN {mounts}{script}\n")
+}
+
+#[test]
+fn a_step_may_mount_one_cache_twice() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let again = "--mount=type=cache,id=a,target=/again";
+    let script = format!("{again} echo kept > /a/file && cp /again/file /file");
+    let place = Place::new(&locking(&["a"], &script));
+    place.build(&["-t", "twice"]).expect_success();
+    assert_eq!(shell_in(&place, "twice", "cat /file"), "kept\n");
+}
+
+#[test]
+fn steps_that_lock_the_same_caches_in_another_order_do_not_wait_for_each_other() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let place = Place::new(&locking(&["b"], "touch /b/held; sleep 1"));
+    for (name, ids) in [("ab", ["a", "b"]), ("ba", ["b", "a"])] {
+        let text = locking(
+            &ids,
+            "test ! -e /a/in && touch /a/in && sleep 0.05; rm /a/in",
+        );
+        place.write(name, &text);
+    }
+    let build = |file: &str, n: usize| {
+        let file = place.context().join(file);
+        let file = file.to_str().expect("a path in UTF-8").to_owned();
+        place.build(&["-f", &file, "--build-arg", &format!("N={n}")])
+    };
+    thread::scope(|scope| {
+        // Whoever holds one of both while this one lasts would keep the others from it for ever.
+        scope.spawn(|| place.build(&[]).expect_success());
+        for n in 0..6 {
+            let file = if n < 2 { "ab" } else { "ba" };
+            let build = &build;
+            scope.spawn(move || build(file, n).expect_success());
+        }
+    });
+}

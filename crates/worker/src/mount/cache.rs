@@ -1,5 +1,6 @@
 //! `--mount=type=cache`: a directory that outlives the build.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use rbuild_store::MountedCache;
 
 use super::StepMounts;
 use crate::file::EmptyView;
-use crate::{Error, LocalWorker, Output, Result};
+use crate::{LocalWorker, Output, Result};
 
 /// A cache mount as a step wants it.
 struct Wanted<'a> {
@@ -20,16 +21,65 @@ struct Wanted<'a> {
     shape: Shape,
     first: Option<First>,
     sharing: rbuild_store::Sharing,
+    /// Where in the directory it begins.
+    source: &'a str,
 }
 
 impl LocalWorker {
-    pub(super) fn cache(
+    /// Takes the directories of all cache mounts of a step; returns what each shows, by its place in the list.
+    ///
+    /// They are taken in the order of their names, whatever that of the mounts: two steps that want the same
+    /// ones would wait for each other otherwise. Mounts of one directory take it once, as in BuildKit; a step
+    /// would wait for itself.
+    pub(super) fn caches(
         &self,
-        mount: &ExecMount,
+        mounts: &[ExecMount],
         inputs: &[Output],
         all: &mut StepMounts,
         cx: &OpContext<'_>,
-    ) -> Result<()> {
+    ) -> Result<BTreeMap<usize, MountSource>> {
+        let mut by_name: BTreeMap<String, Vec<(usize, Wanted<'_>)>> = BTreeMap::new();
+        for (place, mount) in mounts.iter().enumerate() {
+            if let Some(wanted) = self.wanted(mount, inputs, cx)? {
+                let name = self.place_name(&wanted, cx)?;
+                by_name.entry(name).or_default().push((place, wanted));
+            }
+        }
+        let mut shown = BTreeMap::new();
+        for mut same in by_name.into_values() {
+            let is_locked =
+                |(_, wanted): &(usize, Wanted<'_>)| wanted.sharing == rbuild_store::Sharing::Locked;
+            let any_locked = same.iter().any(is_locked);
+            let Some((_, first)) = same.first_mut() else {
+                continue;
+            };
+            if any_locked {
+                first.sharing = rbuild_store::Sharing::Locked;
+            }
+            let taken = self.taken(first, cx);
+            // A fill that was interrupted is no failure of the store.
+            cx.cancel.check()?;
+            let (mounted, inode) = taken?;
+            shown.extend(same.iter().map(|(place, wanted)| {
+                let source = MountSource::Within {
+                    directory: mounted.path().to_owned(),
+                    inode,
+                    subpath: wanted.subpath().to_owned(),
+                };
+                (*place, source)
+            }));
+            all.caches.push(mounted);
+        }
+        Ok(shown)
+    }
+
+    /// What a mount wants, if it is a cache mount.
+    fn wanted<'a>(
+        &self,
+        mount: &'a ExecMount,
+        inputs: &[Output],
+        cx: &OpContext<'_>,
+    ) -> Result<Option<Wanted<'a>>> {
         let ExecMountKind::Cache {
             id,
             input,
@@ -41,7 +91,7 @@ impl LocalWorker {
             ..
         } = &mount.kind
         else {
-            return Err(Error::Input);
+            return Ok(None);
         };
         let first = match input.and_then(|at| inputs.get(at)) {
             None => None,
@@ -51,7 +101,7 @@ impl LocalWorker {
                 Some((view, selection))
             }
         };
-        let wanted = Wanted {
+        Ok(Some(Wanted {
             id,
             shape: (*mode, *uid, *gid),
             first,
@@ -60,25 +110,16 @@ impl LocalWorker {
                 Sharing::Private => rbuild_store::Sharing::Private,
                 Sharing::Locked => rbuild_store::Sharing::Locked,
             },
-        };
-        let taken = self.taken(&wanted, cx);
-        // A fill that was interrupted is no failure of the store.
-        cx.cancel.check()?;
-        let (mounted, inode) = taken?;
-        // What a `from` gives is filled in from `source` on; without one, `source` is in the cache
-        // itself. Steps can write there, so the path is followed inside the directory only.
-        let subpath = match &wanted.first {
-            Some(_) => "/",
-            None => source.as_str(),
-        };
-        let shown = MountSource::Within {
-            directory: mounted.path().to_owned(),
-            inode,
-            subpath: subpath.to_owned(),
-        };
-        all.add(mount, shown);
-        all.caches.push(mounted);
-        Ok(())
+            source,
+        }))
+    }
+
+    /// A name that two mounts have if they are one directory.
+    fn place_name(&self, wanted: &Wanted<'_>, cx: &OpContext<'_>) -> Result<String> {
+        match self.cache_dirs.get(wanted.id) {
+            Some(dir) => Ok(format!("directory {:?}", dir.inode())),
+            None => name_of(wanted.id, wanted.shape, wanted.first.as_ref(), cx),
+        }
     }
 
     /// Waits for the directory behind a mount; for one of the host also its device and inode.
@@ -131,6 +172,18 @@ impl LocalWorker {
             }
             None if top == NEW => Ok(()),
             None => self.layers.fill((dir, top), &EmptyView, &[], cx.cancel),
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// What a `from` gives is filled in from `source` on; without one, `source` is in the cache itself.
+    ///
+    /// Steps can write there, so the path is followed inside the directory only.
+    fn subpath(&self) -> &str {
+        match &self.first {
+            Some(_) => "/",
+            None => self.source,
         }
     }
 }
