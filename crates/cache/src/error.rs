@@ -126,6 +126,17 @@ impl Error {
         }
     }
 
+    /// The error with its causes in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = StdError::source(self);
+        while let Some(cause) = next {
+            text = format!("{text}: {cause}");
+            next = cause.source();
+        }
+        text
+    }
+
     /// What a place, or the way there, said when it was asked to do something.
     pub fn place(
         place: &str,

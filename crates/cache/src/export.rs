@@ -2,6 +2,7 @@
 //!
 //! One file per noun below `export/`: a place that is written, and what goes there.
 
+mod mounts;
 mod target;
 mod wanted;
 
@@ -20,6 +21,7 @@ use crate::place::Places;
 use crate::remote::Used;
 use crate::trust::SigningKey;
 use crate::{Error, Result};
+pub use mounts::MountSent;
 use target::Target;
 use wanted::Wanted;
 pub(crate) use wanted::wanted;
@@ -66,6 +68,8 @@ pub struct Results<'a> {
     pub rung: &'a str,
     /// The layers of its results.
     pub in_result: &'a BTreeSet<LayerId>,
+    /// The cache mounts that it used: what the Dockerfile calls them by what the store does.
+    pub mounts: &'a BTreeMap<String, String>,
     /// How long sending may take from now on; what saves most for its bytes goes first.
     pub budget: Option<Duration>,
 }
@@ -79,6 +83,8 @@ pub struct Written {
     pub known: usize,
     /// Results that the budget left out.
     pub left_out: usize,
+    /// What became of cache mounts that were to be sent, by what the Dockerfile calls them.
+    pub mounts: Vec<(String, MountSent)>,
     /// Bytes of blobs that were sent, the index not counted.
     pub sent_bytes: u64,
 }
@@ -165,7 +171,7 @@ impl Exporter {
         let written = shared.targets.iter().map(|target| {
             let written = wanted.as_ref().map_err(Error::again).and_then(|all| {
                 let all: Vec<&Wanted> = all.iter().filter(|one| target.takes(one)).collect();
-                shared.write(target, &all, (deadline, cancel))
+                shared.write(target, (&all, results), (deadline, cancel))
             });
             (target.name().to_owned(), written)
         });

@@ -1,5 +1,7 @@
 //! What caches elsewhere know: read with the first question, all of them side by side.
 
+mod mounts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -15,6 +17,8 @@ use crate::option::CacheFrom;
 use crate::place::Places;
 use crate::trust::{Doubt, Trust};
 use crate::{Error, Result};
+
+pub use mounts::KnownMount;
 
 /// Hears how reading goes.
 pub trait Told: Send + Sync {
@@ -41,7 +45,7 @@ pub struct Imports<'a> {
     from: Vec<From>,
     trust: Trust,
     told: &'a dyn Told,
-    known: OnceLock<HashMap<String, Vec<Known>>>,
+    known: OnceLock<AllKnown>,
     /// Blobs and places that turned out to be of no use.
     lost: Mutex<Lost>,
 }
@@ -49,6 +53,13 @@ pub struct Imports<'a> {
 struct From {
     spec: CacheFrom,
     backend: Arc<dyn Backend>,
+}
+
+/// What all caches know that can be used, newest first.
+#[derive(Default)]
+struct AllKnown {
+    steps: HashMap<String, Vec<Known>>,
+    mounts: HashMap<String, Vec<KnownMount>>,
 }
 
 #[derive(Default)]
@@ -105,7 +116,7 @@ impl<'a> Imports<'a> {
         }
         let known = self.known.get_or_init(|| self.read_all(cancel));
         cancel.check()?;
-        let Some(candidates) = known.get(name) else {
+        let Some(candidates) = known.steps.get(name) else {
             return Ok(None);
         };
         let usable = candidates.iter().find(|known| {
@@ -129,7 +140,11 @@ impl<'a> Imports<'a> {
 
     /// Whether one of the caches has a result of this op. Reads none of them.
     pub fn knows_op(&self, op: &Digest) -> bool {
-        let known = self.known.get().into_iter().flat_map(HashMap::values);
+        let known = self
+            .known
+            .get()
+            .into_iter()
+            .flat_map(|known| known.steps.values());
         known
             .flatten()
             .any(|known| known.line.entry.inputs.op == *op)
@@ -160,7 +175,7 @@ impl<'a> Imports<'a> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_all(&self, cancel: &CancelToken) -> HashMap<String, Vec<Known>> {
+    fn read_all(&self, cancel: &CancelToken) -> AllKnown {
         let all = thread::scope(|scope| {
             let readers = self
                 .from
@@ -168,30 +183,41 @@ impl<'a> Imports<'a> {
                 .map(|from| scope.spawn(|| self.read(from, cancel)));
             let readers: Vec<_> = readers.collect();
             let read = readers.into_iter().map(thread::ScopedJoinHandle::join);
-            read.map(|steps| steps.unwrap_or_default())
+            read.map(|index| index.unwrap_or_default())
                 .collect::<Vec<_>>()
         });
-        let mut known: HashMap<String, Vec<Known>> = HashMap::new();
-        for (from, steps) in self.from.iter().zip(all) {
+        let mut known = AllKnown::default();
+        for (position, (from, index)) in self.from.iter().zip(all).enumerate() {
             let place: Arc<str> = from.spec.place.text().into();
-            for line in steps {
+            for line in index.steps {
                 let line = Arc::new(line);
                 for name in &line.entry.keys {
-                    known.entry(name.clone()).or_default().push(Known {
+                    known.steps.entry(name.clone()).or_default().push(Known {
                         line: Arc::clone(&line),
                         place: Arc::clone(&place),
                     });
                 }
             }
+            for line in index.mounts {
+                let mounts = known.mounts.entry(line.entry.name.clone()).or_default();
+                mounts.push(KnownMount {
+                    line,
+                    from: position,
+                });
+            }
         }
-        for candidates in known.values_mut() {
+        for candidates in known.steps.values_mut() {
+            candidates.sort_by_key(|known| std::cmp::Reverse(known.line.entry.created));
+        }
+        for candidates in known.mounts.values_mut() {
             candidates.sort_by_key(|known| std::cmp::Reverse(known.line.entry.created));
         }
         known
     }
 
-    fn read(&self, from: &From, cancel: &CancelToken) -> Vec<Signed<StepEntry>> {
-        let mut steps = Vec::new();
+    /// What of a place is believed so far.
+    fn read(&self, from: &From, cancel: &CancelToken) -> Index {
+        let mut believed = Index::default();
         self.told.reading(from.backend.name(), &mut || {
             let index = read_merged(&*from.backend, cancel)?.index;
             let mut summary = Summary {
@@ -199,16 +225,23 @@ impl<'a> Imports<'a> {
                 ..Summary::default()
             };
             let now = now_secs();
+            let scope = &from.spec.scope;
             for line in index.steps {
-                match self.trust.doubt(&line, &from.spec.scope, now) {
-                    None => steps.push(line),
+                match self.trust.doubt(&line, scope, now) {
+                    None => believed.steps.push(line),
                     Some(doubt) => *summary.doubts.entry(doubt).or_default() += 1,
                 }
             }
-            summary.steps = steps.len();
+            for line in index.mounts {
+                match self.trust.doubt(&line, scope, now) {
+                    None => believed.mounts.push(line),
+                    Some(doubt) => *summary.doubts.entry(doubt).or_default() += 1,
+                }
+            }
+            summary.steps = believed.steps.len();
             Ok(summary)
         });
-        steps
+        believed
     }
 }
 

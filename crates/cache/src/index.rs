@@ -5,9 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 
+use rbuild_oci::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{BlobRef, Entry, Signed, StepEntry};
+use crate::mounts::MountEntry;
 use crate::{Error, Result};
 
 /// Version that is written, and the latest that is read.
@@ -34,6 +36,7 @@ struct Head {
 #[serde(rename_all = "snake_case")]
 enum Line {
     Step(Signed<StepEntry>),
+    Mount(Signed<MountEntry>),
 }
 
 /// What one or several indexes say.
@@ -41,6 +44,8 @@ enum Line {
 pub struct Index {
     /// Results of steps.
     pub steps: Vec<Signed<StepEntry>>,
+    /// Cache mounts.
+    pub mounts: Vec<Signed<MountEntry>>,
     /// Lines that could not be read.
     pub unreadable: usize,
 }
@@ -83,7 +88,8 @@ impl Index {
         let head = Head {
             rbuild_cache_index: VERSION,
         };
-        let lines = self.steps.iter().cloned().map(Line::Step);
+        let steps = self.steps.iter().cloned().map(Line::Step);
+        let lines = steps.chain(self.mounts.iter().cloned().map(Line::Mount));
         let mut text = Vec::new();
         let mut add = |line: serde_json::Result<Vec<u8>>| {
             text.extend(line.map_err(|e| broken(e.to_string()))?);
@@ -138,12 +144,13 @@ impl Index {
         }
         let mut index = Self::default();
         while next(&mut line)? {
-            if index.steps.len() + index.unreadable >= MAX_LINES {
+            if index.steps.len() + index.mounts.len() + index.unreadable >= MAX_LINES {
                 return Err(broken(format!("it has more than {MAX_LINES} lines")));
             }
             match serde_json::from_slice(&line) {
                 Ok(Line::Step(step)) if is_sound(&step.entry) => index.steps.push(step),
-                Ok(Line::Step(_)) | Err(_) => index.unreadable += 1,
+                Ok(Line::Mount(mount)) if is_sound_mount(&mount.entry) => index.mounts.push(mount),
+                Ok(Line::Step(_) | Line::Mount(_)) | Err(_) => index.unreadable += 1,
             }
         }
         Ok(index)
@@ -155,55 +162,96 @@ impl Index {
         self.unreadable += other.unreadable;
         self.steps.extend(other.steps);
         self.steps = newest(std::mem::take(&mut self.steps));
+        self.mounts.extend(other.mounts);
+        self.mounts = newest(std::mem::take(&mut self.mounts));
     }
 
     /// Drops what no build has used for long, and then what was not used longest if there is too much.
     pub fn drop_stale(&mut self, keep: Keep, now: u64) {
         let fresh = |seen: u64| now.saturating_sub(seen) <= keep.unused_secs;
         self.steps.retain(|line| fresh(line.seen));
+        self.mounts.retain(|line| fresh(line.seen));
         let Some(max) = keep.max_bytes else {
             return;
         };
         self.steps.sort_by_key(|line| std::cmp::Reverse(line.seen));
-        let (mut counted, mut bytes) = (BTreeSet::new(), 0_u64);
-        self.steps.retain(|line| {
-            let new: Vec<BlobRef> = line.entry.blobs();
-            let new = new
-                .into_iter()
-                .filter(|blob| !counted.contains(&blob.digest));
-            let new: Vec<BlobRef> = new.collect();
-            let more: u64 = new.iter().map(|blob| blob.size).sum();
-            let fits = bytes.saturating_add(more) <= max;
-            if fits {
-                bytes += more;
-                counted.extend(new.into_iter().map(|blob| blob.digest));
+        self.mounts.sort_by_key(|line| std::cmp::Reverse(line.seen));
+        let mut room = Room {
+            max,
+            bytes: 0,
+            counted: BTreeSet::new(),
+        };
+        // Of what was used at the same time steps go first: they save more than what they were made with.
+        let mut steps = std::mem::take(&mut self.steps).into_iter().peekable();
+        let mut mounts = std::mem::take(&mut self.mounts).into_iter().peekable();
+        loop {
+            let is_step = match (steps.peek(), mounts.peek()) {
+                (Some(step), Some(mount)) => step.seen >= mount.seen,
+                (step, _) => step.is_some(),
+            };
+            let step = if is_step { steps.next() } else { None };
+            let mount = if is_step { None } else { mounts.next() };
+            if step.is_none() && mount.is_none() {
+                return;
             }
-            fits
-        });
+            let step = step.filter(|line| room.takes(line.entry.blobs()));
+            self.steps.extend(step);
+            let mount = mount.filter(|line| room.takes(line.entry.blobs()));
+            self.mounts.extend(mount);
+        }
     }
 
     /// All blobs that it names, without repetition.
     pub fn blobs(&self) -> Vec<BlobRef> {
         let blobs = self.steps.iter().flat_map(|line| line.entry.blobs());
+        let blobs = blobs.chain(self.mounts.iter().flat_map(|line| line.entry.blobs()));
         let all: BTreeMap<_, _> = blobs.map(|blob| (blob.digest.clone(), blob)).collect();
         all.into_values().collect()
     }
 
     /// Whether entries of `own` got lost: neither they are here, nor newer ones in their place.
     pub fn lacks(&self, own: &Index) -> bool {
-        let mut times = BTreeMap::new();
-        for line in &self.steps {
-            for slot in slots(line) {
-                let time = times.entry(slot).or_insert(0);
-                *time = line.entry.created.max(*time);
-            }
-        }
-        let is_here = |line: &Signed<StepEntry>| {
-            let mut slots = slots(line).into_iter();
-            slots.all(|slot| times.get(&slot) >= Some(&line.entry.created))
-        };
-        !own.steps.iter().all(is_here)
+        lacks(&self.steps, &own.steps) || lacks(&self.mounts, &own.mounts)
     }
+}
+
+/// Blobs that are kept, as long as there is room for them.
+struct Room {
+    max: u64,
+    bytes: u64,
+    counted: BTreeSet<Digest>,
+}
+
+impl Room {
+    /// Keeps the blobs of an entry if they fit beside those that are kept.
+    fn takes(&mut self, blobs: Vec<BlobRef>) -> bool {
+        let new = blobs.into_iter();
+        let new = new.filter(|blob| !self.counted.contains(&blob.digest));
+        let new: BTreeMap<Digest, u64> = new.map(|blob| (blob.digest, blob.size)).collect();
+        let sum = new.values().copied().fold(self.bytes, u64::saturating_add);
+        let fits = sum <= self.max;
+        if fits {
+            self.bytes = sum;
+            self.counted.extend(new.into_keys());
+        }
+        fits
+    }
+}
+
+/// Whether one of `own` is not among `all`, and no newer one in its place.
+fn lacks<T: Entry>(all: &[Signed<T>], own: &[Signed<T>]) -> bool {
+    let mut times = BTreeMap::new();
+    for line in all {
+        for slot in slots(line) {
+            let time = times.entry(slot).or_insert(0);
+            *time = line.entry.created().max(*time);
+        }
+    }
+    let is_here = |line: &Signed<T>| {
+        let mut slots = slots(line).into_iter();
+        slots.all(|slot| times.get(&slot) >= Some(&line.entry.created()))
+    };
+    !own.iter().all(is_here)
 }
 
 /// Of entries of one signer, scope and name the newest; in a fixed order.
@@ -256,6 +304,12 @@ fn is_sound(entry: &StepEntry) -> bool {
     const MAX_NAME: usize = 256;
     let names = &entry.keys;
     (1..=2).contains(&names.len()) && names.iter().all(|name| name.len() <= MAX_NAME)
+}
+
+fn is_sound_mount(entry: &MountEntry) -> bool {
+    const MAX_NAME: usize = 4096;
+    const MAX_PACKS: usize = 10_000;
+    entry.name.len() <= MAX_NAME && entry.packs.len() <= MAX_PACKS
 }
 
 #[cfg(test)]

@@ -28,9 +28,9 @@ pub use backend::{
 };
 pub use entry::{BlobRef, Entry, LayerEntry, Signature, Signed, StepEntry};
 pub use error::{Error, Result};
-pub use export::{Exporter, Results, Writer, Written};
+pub use export::{Exporter, MountSent, Results, Writer, Written};
 pub use fetch::{CacheFetch, LostLayer};
-pub use imports::{Imports, Known, Summary, Told};
+pub use imports::{Imports, Known, KnownMount, Summary, Told};
 pub use index::{Index, Keep};
 pub use mounts::{
     DEFAULT_MAX_BYTES, MountEntry, Restored, Snapshot, Taking, mount_name, restore, snapshot,

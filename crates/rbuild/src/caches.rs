@@ -3,8 +3,10 @@
 //! Nothing that goes wrong here fails the build: it warns. A layer that was counted on and cannot be had after
 //! all is forgotten, and the steps are gone through again without it.
 
+mod mounts;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_cache::{
     Exporter, Imports, LostLayer, Mode, RemoteIndex, Results, Summary, Told, Used, Written, inline,
@@ -15,6 +17,7 @@ use rbuild_progress::{CancelToken, Event, Sink, WarningNote};
 use rbuild_solver::{CacheIndex, CacheKey};
 use rbuild_worker::{Cached, Made};
 
+use self::mounts::TravellingMounts;
 use crate::engine::Engine;
 use crate::image_config::BuiltImage;
 use crate::step::announced;
@@ -30,6 +33,8 @@ pub(crate) struct Caches<'a> {
     exporter: Option<Arc<Exporter>>,
     /// Whether images say which step each of their layers is the result of.
     inline: bool,
+    /// The cache mounts that steps used, by what the store calls them.
+    mounts: Mutex<BTreeMap<String, String>>,
 }
 
 impl<'a> Caches<'a> {
@@ -56,6 +61,7 @@ impl<'a> Caches<'a> {
             imports: imports.map_err(usage)?,
             exporter,
             inline: is_inline(request),
+            mounts: Mutex::default(),
         })
     }
 
@@ -78,6 +84,7 @@ impl<'a> Caches<'a> {
             used,
             rung: engine.rung(),
             in_result: &image.layers.iter().copied().collect(),
+            mounts: &BTreeMap::new(),
             budget: None,
         };
         let records = inline::records(engine.layers(), &results, &image.layers);
@@ -86,6 +93,21 @@ impl<'a> Caches<'a> {
             image.config.other.insert(inline::KEY.to_owned(), records);
         }
         Ok(())
+    }
+
+    /// Cache mounts as steps ask for them; `None` if no cache is read or written.
+    pub fn mounts<'m>(
+        &'m self,
+        engine: &'m Engine,
+        sink: &'m dyn Sink,
+    ) -> Option<TravellingMounts<'m>> {
+        let mounts = TravellingMounts {
+            imports: &self.imports,
+            used: &self.mounts,
+            engine,
+            sink,
+        };
+        (!self.is_empty()).then_some(mounts)
     }
 
     /// What is asked of the layers of steps.
@@ -162,10 +184,13 @@ impl<'a> Caches<'a> {
         let Some(exporter) = &self.exporter else {
             return;
         };
+        let used_mounts = self.mounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let used_mounts = used_mounts.clone();
         let results = Results {
             used,
             rung: engine.rung(),
             in_result,
+            mounts: &used_mounts,
             budget: self.request.cache.budget,
         };
         let done = announced(sink, "exporting cache", |_| {
@@ -204,6 +229,12 @@ fn tell_written(place: &str, written: &Written, sink: &dyn Sink) {
             written.left_out
         );
         warn(sink, &text);
+    }
+    for (id, sent) in &written.mounts {
+        if let Some(reason) = mounts::why_not_sent(sent) {
+            let text = format!("the cache mount {id} was not sent to the cache {place}: {reason}");
+            warn(sink, &text);
+        }
     }
 }
 

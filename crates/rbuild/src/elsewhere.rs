@@ -138,14 +138,14 @@ impl Fetching<'_> {
         (http.pinned(Arc::clone(pins)), git.pinned(Arc::clone(pins)))
     }
 
-    pub(crate) fn worker(&self) -> Result<LocalWorker> {
+    pub(crate) fn worker(&self) -> Result<LocalWorker<'_>> {
         let given = Given::only(self.engine, self.agents, self.lease)?;
         Ok(workers::worker(self.engine, self.request, given))
     }
 
     pub(crate) fn remote<'c>(
         &'c self,
-        (worker, vertex): (&'c LocalWorker, &'c VertexKey),
+        (worker, vertex): (&'c LocalWorker<'c>, &'c VertexKey),
     ) -> RemoteContext<'c> {
         RemoteContext {
             keyring: worker,
@@ -156,7 +156,7 @@ impl Fetching<'_> {
         }
     }
 
-    fn found(&self, address: &str, from: (&LocalWorker, &VertexKey)) -> Result<Found> {
+    fn found(&self, address: &str, from: (&LocalWorker<'_>, &VertexKey)) -> Result<Found> {
         let cx = self.remote(from);
         let (http, git_source) = self.pinned(&lock::context_pins(self.request)?);
         match remote(address)? {
@@ -196,7 +196,11 @@ impl Fetching<'_> {
     }
 
     /// Puts an archive into the store, as it comes.
-    fn taken_in(&self, input: &ArchiveInput, from: (&LocalWorker, &VertexKey)) -> Result<HttpOp> {
+    fn taken_in(
+        &self,
+        input: &ArchiveInput,
+        from: (&LocalWorker<'_>, &VertexKey),
+    ) -> Result<HttpOp> {
         let limit = self.engine.limits().file_bytes;
         let mut ingest = self.engine.store().ingest()?;
         let failed = |e: io::Error| {
@@ -241,7 +245,7 @@ impl Fetching<'_> {
     fn unpacked(
         &self,
         (tree, time): (RemoteTree, Option<i64>),
-        worker: &LocalWorker,
+        worker: &LocalWorker<'_>,
     ) -> Result<Elsewhere> {
         let (graph, target, names) = context_graph(&tree);
         let cache = StoreIndex::new(Arc::clone(self.engine.store()), self.engine.rung());

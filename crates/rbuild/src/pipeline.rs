@@ -15,7 +15,7 @@ use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
 use rbuild_solver::{CacheIndex, Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
 use rbuild_store::{HostDir, Lease};
-use rbuild_worker::{Ahead, Asked, Output, StoreIndex, layer_uses};
+use rbuild_worker::{Ahead, Asked, MountsElsewhere, Output, StoreIndex, layer_uses};
 
 use crate::caches::{Caches, Telling};
 use crate::elsewhere::Fetching;
@@ -293,12 +293,13 @@ fn solve_plan(
         cached: shared.caches.asked(),
         ..reproduce::asked_of_steps(request, plan.source_epoch)
     };
+    let mounts = shared.caches.mounts(engine, sink);
     let given = Given {
         images: planned.images.clone(),
         locals: shared.locals.clone(),
         agents: shared.agents.open()?.clone(),
         cache_dirs: shared.cache_dirs.clone(),
-        mounts_elsewhere: None,
+        mounts_elsewhere: mounts.as_ref().map(|mounts| mounts as &dyn MountsElsewhere),
         uses: layer_uses(&plan.graph, &targets, &asked),
         ahead: Arc::clone(shared.ahead),
         lease: Arc::clone(shared.lease),

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::{BuildError, BuildRequest, NewPrivileges, Result};
 
 /// What a worker is given besides.
-pub(crate) struct Given {
+pub(crate) struct Given<'a> {
     /// Layers of images, by manifest.
     pub images: BTreeMap<Digest, Vec<LayerId>>,
     /// Local directories, by name.
@@ -26,7 +26,7 @@ pub(crate) struct Given {
     /// Directories of the host that stand for cache mounts, by id.
     pub cache_dirs: BTreeMap<String, HostDir>,
     /// Where new cache mounts may come from.
-    pub mounts_elsewhere: Option<Arc<dyn MountsElsewhere>>,
+    pub mounts_elsewhere: Option<&'a dyn MountsElsewhere>,
     /// What will be done with layers.
     pub uses: BTreeMap<VertexId, LayerUse>,
     /// What is made while steps run.
@@ -37,12 +37,12 @@ pub(crate) struct Given {
     pub pins: Option<Arc<Pins>>,
 }
 
-impl Given {
+impl Given<'_> {
     /// Agents and a lease: for a graph without images, directories and outputs.
-    pub(crate) fn only(engine: &Engine, agents: &Agents<'_>, lease: &Arc<Lease>) -> Result<Given> {
+    pub(crate) fn only(engine: &Engine, agents: &Agents<'_>, lease: &Arc<Lease>) -> Result<Self> {
         let ahead = Ahead::new(engine.layers().clone())
             .map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?;
-        Ok(Given {
+        Ok(Self {
             images: BTreeMap::new(),
             locals: BTreeMap::new(),
             agents: agents.open()?.clone(),
@@ -57,7 +57,11 @@ impl Given {
 }
 
 /// Makes a worker.
-pub(crate) fn worker(engine: &Engine, request: &BuildRequest, given: Given) -> LocalWorker {
+pub(crate) fn worker<'a>(
+    engine: &Engine,
+    request: &BuildRequest,
+    given: Given<'a>,
+) -> LocalWorker<'a> {
     let pins = given.pins.unwrap_or_default();
     LocalWorker::new(WorkerParts {
         store: Arc::clone(engine.store()),

@@ -17,7 +17,7 @@ const HOSTNAME: &str = "buildkitsandbox";
 /// How a step ends whose program cannot be started, and a shell that could not start one.
 const NOT_STARTED: [i32; 2] = [255, 126];
 
-impl LocalWorker {
+impl LocalWorker<'_> {
     /// Carries out an exec op; returns its layer.
     pub(crate) fn exec_op(
         &self,

@@ -9,7 +9,7 @@ use rbuild_store::Table;
 use crate::worker::{LocalWorker, Source, mounted};
 use crate::{Error, Output, Result};
 
-impl LocalWorker {
+impl LocalWorker<'_> {
     /// Lists the files that an input contributes to a vertex, and puts the list into the store under its
     /// digest.
     pub(crate) fn keep_listing(

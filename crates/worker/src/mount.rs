@@ -53,7 +53,7 @@ pub(crate) struct StepMounts {
     scratch: Vec<StagedDir>,
 }
 
-impl LocalWorker {
+impl LocalWorker<'_> {
     /// Prepares the mounts of a step.
     pub(crate) fn mounts(
         &self,

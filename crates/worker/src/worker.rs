@@ -63,7 +63,7 @@ pub struct StepDefaults {
 }
 
 /// What a worker is made of.
-pub struct WorkerParts {
+pub struct WorkerParts<'a> {
     /// Where everything is kept.
     pub store: Arc<Store>,
     /// The layers in it.
@@ -86,7 +86,7 @@ pub struct WorkerParts {
     /// Directories of the host that stand for cache mounts, by id.
     pub cache_dirs: BTreeMap<String, HostDir>,
     /// Where new cache mounts may come from.
-    pub mounts_elsewhere: Option<Arc<dyn MountsElsewhere>>,
+    pub mounts_elsewhere: Option<&'a dyn MountsElsewhere>,
     /// Starts the nursery.
     pub nursery: Arc<dyn StartNursery>,
     /// What every step gets.
@@ -102,7 +102,7 @@ pub struct WorkerParts {
 }
 
 /// Carries out ops on this machine.
-pub struct LocalWorker {
+pub struct LocalWorker<'a> {
     pub(crate) store: Arc<Store>,
     pub(crate) layers: LayerStore,
     images: BTreeMap<Digest, Vec<LayerId>>,
@@ -113,7 +113,7 @@ pub struct LocalWorker {
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     pub(crate) agents: BTreeMap<String, SshAgent>,
     pub(crate) cache_dirs: BTreeMap<String, HostDir>,
-    pub(crate) mounts_elsewhere: Option<Arc<dyn MountsElsewhere>>,
+    pub(crate) mounts_elsewhere: Option<&'a dyn MountsElsewhere>,
     pub(crate) nursery: Arc<dyn StartNursery>,
     pub(crate) steps: StepDefaults,
     uses: BTreeMap<VertexId, LayerUse>,
@@ -132,10 +132,10 @@ pub(crate) struct Source<'a> {
     pub input: &'a Output,
 }
 
-impl LocalWorker {
+impl<'a> LocalWorker<'a> {
     /// Makes a worker.
-    pub fn new(parts: WorkerParts) -> LocalWorker {
-        LocalWorker {
+    pub fn new(parts: WorkerParts<'a>) -> Self {
+        Self {
             store: parts.store,
             layers: parts.layers,
             images: parts.images,
@@ -307,7 +307,7 @@ pub(crate) fn mounted(op: &ExecOp, input: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-impl Keyring for LocalWorker {
+impl Keyring for LocalWorker<'_> {
     fn secret(&self, id: &str) -> Option<Vec<u8>> {
         secret_bytes(&self.secrets, id)
     }
@@ -333,7 +333,7 @@ fn explain(e: rbuild_source::Error, local: &LocalContext) -> rbuild_source::Erro
     }
 }
 
-impl Worker for LocalWorker {
+impl Worker for LocalWorker<'_> {
     type Output = Output;
     type Error = Error;
 

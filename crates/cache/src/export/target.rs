@@ -10,7 +10,7 @@ use rbuild_progress::CancelToken;
 use rbuild_store::Store;
 
 use super::wanted::Wanted;
-use super::{Shared, Written};
+use super::{Results, Shared, Written};
 use crate::backend::{Backend, NewIndex};
 use crate::entry::{BlobRef, Entry, LayerEntry, Signed, StepEntry};
 use crate::imports::{Merged, now_secs, read_merged};
@@ -49,6 +49,10 @@ impl Target {
         self.backend.name()
     }
 
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
     pub fn takes(&self, wanted: &Wanted) -> bool {
         self.spec.mode == Mode::Max || wanted.in_result
     }
@@ -81,7 +85,7 @@ impl Shared {
     pub(super) fn write(
         &self,
         target: &Target,
-        wanted: &[&Wanted],
+        (wanted, results): (&[&Wanted], &Results<'_>),
         (deadline, cancel): (Option<Instant>, &CancelToken),
     ) -> Result<Written> {
         let merged = read_replaceable(&*target.backend, cancel)?;
@@ -114,6 +118,9 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
+        // After the steps: what they save is known.
+        let mounts = self.mounts((target, &merged.index), results, (&clock.token, cancel))?;
+        (own.mounts, written.mounts) = (mounts.lines, mounts.told);
         drop(clock);
         written.sent_bytes = target.sent().values().sum();
         self.write_index(target, merged, own, cancel)?;
@@ -183,7 +190,7 @@ impl Shared {
         })
     }
 
-    fn signed<T: Entry>(&self, entry: T) -> Signed<T> {
+    pub(super) fn signed<T: Entry>(&self, entry: T) -> Signed<T> {
         let signature = self.writer.key.as_ref().and_then(|key| key.sign(&entry));
         Signed {
             entry,
@@ -255,17 +262,20 @@ fn read_replaceable(backend: &dyn Backend, cancel: &CancelToken) -> Result<Merge
 
 /// Whether there is anything to say: something new, or a use long after the last that is noted.
 fn needs_writing(merged: &Merged, own: &Index) -> bool {
-    let seen: BTreeMap<_, _> = merged
-        .index
-        .steps
-        .iter()
-        .map(|line| (&line.entry.keys, line.seen))
-        .collect();
-    let is_news = |line: &Signed<StepEntry>| {
-        let before = seen.get(&line.entry.keys);
+    let all = &merged.index;
+    merged.names.len() > 1
+        || all.lacks(own)
+        || has_news(&all.steps, &own.steps)
+        || has_news(&all.mounts, &own.mounts)
+}
+
+fn has_news<T: Entry>(all: &[Signed<T>], own: &[Signed<T>]) -> bool {
+    let seen = all.iter().map(|line| (line.entry.names(), line.seen));
+    let seen: BTreeMap<_, _> = seen.collect();
+    own.iter().any(|line| {
+        let before = seen.get(&line.entry.names());
         before.is_none_or(|before| line.seen.saturating_sub(*before) > SEEN_SLACK)
-    };
-    merged.names.len() > 1 || merged.index.lacks(own) || own.steps.iter().any(is_news)
+    })
 }
 
 /// A pause that grows, and is another one in each process.

@@ -46,7 +46,23 @@ fn line(keys: &[&str], created: u64, signer: Option<&str>) -> Signed<StepEntry> 
 fn index(steps: Vec<Signed<StepEntry>>) -> Index {
     Index {
         steps,
-        unreadable: 0,
+        ..Index::default()
+    }
+}
+
+fn mount(name: &str, created: u64, packs: &[&str]) -> Signed<MountEntry> {
+    Signed {
+        entry: MountEntry {
+            name: name.to_owned(),
+            scope: String::new(),
+            writer: "w".to_owned(),
+            created,
+            bytes: 5,
+            list: blob(&format!("{name} {created}")),
+            packs: packs.iter().map(|pack| blob(pack)).collect(),
+        },
+        seen: created,
+        signature: None,
     }
 }
 
@@ -164,4 +180,34 @@ fn what_is_stale_or_too_much_goes_oldest_first() {
     assert_eq!(all.steps[0].entry.keys, ["c"]);
     assert_eq!(all.steps.len(), 1);
     assert_eq!(all.blobs().len(), 2);
+}
+
+#[test]
+fn mounts_are_lines_as_steps_are() {
+    let mut all = index(vec![line(&["a"], 10, None)]);
+    all.mounts = vec![mount("m", 10, &["p", "q"])];
+    let read = Index::decode(&all.encode().unwrap(), "p").unwrap();
+    assert_eq!(read, all);
+    assert_eq!(all.blobs().len(), 5);
+    let other = Index {
+        mounts: vec![mount("m", 11, &["q"]), mount("n", 9, &[])],
+        ..Index::default()
+    };
+    assert!(all.lacks(&other) && !all.lacks(&read));
+    all.merge(other.clone());
+    assert!(!all.lacks(&other) && !all.lacks(&read));
+    let names: Vec<_> = all.mounts.iter().map(|line| &line.entry.name[..]).collect();
+    assert_eq!(names, ["m", "n"]);
+    // The step and the newer mount need 40 bytes.
+    let keep = |unused_secs, max_bytes| Keep {
+        unused_secs,
+        max_bytes,
+    };
+    let mut few = all.clone();
+    few.drop_stale(keep(100, Some(40)), 12);
+    assert_eq!((few.steps.len(), few.mounts.len()), (1, 1));
+    few.drop_stale(keep(100, Some(39)), 12);
+    assert_eq!((few.steps.len(), few.mounts.len()), (0, 1));
+    all.drop_stale(keep(2, None), 12);
+    assert_eq!((all.steps.len(), all.mounts.len()), (1, 1));
 }

@@ -53,3 +53,4 @@ mod store_from;
 mod stress;
 mod terminal;
 mod together;
+mod travelling_mounts;

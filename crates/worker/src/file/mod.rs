@@ -27,7 +27,7 @@ use crate::file::place::Style;
 use crate::worker::Source;
 use crate::{Error, LocalWorker, MadeAs, Output, Result};
 
-impl LocalWorker {
+impl LocalWorker<'_> {
     /// Carries out a file op; returns its layer.
     pub(crate) fn file_op(
         &self,

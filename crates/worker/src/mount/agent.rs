@@ -36,7 +36,7 @@ const SOCKET: &str = "agent";
 /// Longest address of a socket, in bytes: `sun_path` without its last zero.
 const MAX_ADDRESS: usize = 107;
 
-impl LocalWorker {
+impl LocalWorker<'_> {
     pub(super) fn ssh(&self, mount: &ExecMount, op: &ExecOp, all: &mut StepMounts) -> Result<()> {
         let ExecMountKind::Ssh {
             id,

@@ -16,7 +16,7 @@ use crate::{Error, LocalWorker, Output, Result};
 /// What a bound path of a local directory is called inside the layer that is made of it.
 const BOUND: &str = "bound";
 
-impl LocalWorker {
+impl LocalWorker<'_> {
     pub(super) fn bind(
         &self,
         mount: &ExecMount,

@@ -25,7 +25,7 @@ struct Wanted<'a> {
     source: &'a str,
 }
 
-impl LocalWorker {
+impl LocalWorker<'_> {
     /// Takes the directories of all cache mounts of a step; returns what each shows, by its place in the list.
     ///
     /// They are taken in the order of their names, whatever that of the mounts: two steps that want the same
@@ -143,7 +143,7 @@ impl LocalWorker {
         let name = name_of(wanted.id, wanted.shape, wanted.first.as_ref(), cx)?;
         let cache = self.store.cache_mount(&name)?;
         self.store.note_use(&format!("mount {name}"));
-        let Some(elsewhere) = &self.mounts_elsewhere else {
+        let Some(elsewhere) = self.mounts_elsewhere else {
             return Ok((cache.mount(wanted.sharing, cx.cancel, fill)?, None));
         };
         elsewhere.used(&name, wanted.id);

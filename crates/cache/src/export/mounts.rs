@@ -1,0 +1,118 @@
+//! Cache mounts on their way to a place.
+
+use rbuild_progress::CancelToken;
+
+use super::target::Target;
+use super::{Results, Shared};
+use crate::entry::Signed;
+use crate::imports::now_secs;
+use crate::index::Index;
+use crate::mounts::{MountEntry, Snapshot, Taking, snapshot};
+use crate::{Error, Result};
+
+/// What became of a cache mount that was to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountSent {
+    /// The place has it as it is.
+    There,
+    /// Another build used it.
+    InUse,
+    /// Its files hold more than they may.
+    TooLarge {
+        /// What they hold.
+        bytes: u64,
+        /// What they may hold.
+        limit: u64,
+    },
+    /// There was no time left.
+    LeftOut,
+    /// Something went wrong.
+    Failed(String),
+}
+
+/// Cache mounts that are in a place.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// What its index is to say of them.
+    pub lines: Vec<Signed<MountEntry>>,
+    /// What became of each, by what the Dockerfile calls it.
+    pub told: Vec<(String, MountSent)>,
+}
+
+impl Shared {
+    /// Sends the cache mounts that a place takes; the lines for its index, and what became of each.
+    ///
+    /// Errors: `Cancelled` by `cancel`; `token` is set as well when time is up.
+    pub(super) fn mounts(
+        &self,
+        (target, index): (&Target, &Index),
+        results: &Results<'_>,
+        (token, cancel): (&CancelToken, &CancelToken),
+    ) -> Result<Lines> {
+        let mut all = Lines::default();
+        let mounts = results.mounts.iter();
+        for (name, id) in mounts.filter(|(_, id)| target.spec.mounts.include(id)) {
+            let sent = match self.mount((target, index), (results.rung, name), token) {
+                Ok((line, sent)) => {
+                    all.lines.extend(line);
+                    sent
+                }
+                Err(Error::Cancelled) if cancel.is_cancelled() => return Err(Error::Cancelled),
+                Err(Error::Cancelled) => MountSent::LeftOut,
+                Err(error) => MountSent::Failed(error.chain()),
+            };
+            all.told.push((id.clone(), sent));
+        }
+        Ok(all)
+    }
+
+    fn mount(
+        &self,
+        (target, index): (&Target, &Index),
+        (rung, name): (&str, &str),
+        cancel: &CancelToken,
+    ) -> Result<(Option<Signed<MountEntry>>, MountSent)> {
+        cancel.check()?;
+        let ours = self.writer.key.as_ref().map(|key| key.public().to_string());
+        // Built upon is what the same writer said: others may lie about where bytes are.
+        let previous = index.mounts.iter().filter(|line| {
+            let signer = line.signature.as_ref().map(|signature| &signature.key);
+            signer == ours.as_ref() && line.entry.scope == target.spec.scope
+        });
+        let previous: Vec<MountEntry> = previous.map(|line| line.entry.clone()).collect();
+        let taking = Taking {
+            layers: &self.layers,
+            name,
+            rung,
+            previous: &previous,
+            backend: target.backend(),
+            scope: &target.spec.scope,
+            writer: &self.writer.name,
+            now: now_secs(),
+            max_bytes: target.spec.mounts_max,
+        };
+        Ok(match snapshot(&taking, cancel)? {
+            Snapshot::Empty => (None, MountSent::There),
+            Snapshot::InUse => (None, MountSent::InUse),
+            Snapshot::TooLarge { bytes } => {
+                let limit = target.spec.mounts_max;
+                (None, MountSent::TooLarge { bytes, limit })
+            }
+            Snapshot::Unchanged(entry) => {
+                let mut lines = index.mounts.iter();
+                let known = lines.find(|line| line.entry == entry).cloned();
+                let line = known.map(|line| Signed {
+                    seen: now_secs(),
+                    ..line
+                });
+                (line, MountSent::There)
+            }
+            Snapshot::New { entry, blobs } => {
+                for blob in blobs {
+                    target.send(&blob.descriptor(), self.layers.store(), cancel)?;
+                }
+                (Some(self.signed(entry)), MountSent::There)
+            }
+        })
+    }
+}
