@@ -344,6 +344,21 @@ fn what_takes_too_long_is_given_up() {
 }
 
 #[test]
+fn an_answer_that_ends_nowhere_is_given_up() {
+    let actions = Actions::start();
+    let slow = Fault::Slow(Duration::from_secs(30));
+    actions.state().habits.push((LOOK_UP.to_owned(), slow));
+    let hasty = rbuild_registry::Client::new(rbuild_registry::ClientConfig {
+        read_timeout: Duration::from_millis(200),
+        ..rbuild_registry::ClientConfig::default()
+    });
+    let started = Instant::now();
+    let text = indexes(&*open(place(&actions, &[]), &hasty));
+    assert!(text.contains("sent nothing for 0.2 s"), "{text}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
 fn offline_asks_nobody() {
     let actions = Actions::start();
     let offline = rbuild_registry::Client::new(rbuild_registry::ClientConfig {

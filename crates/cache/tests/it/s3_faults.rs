@@ -311,6 +311,25 @@ fn a_connection_that_stays_silent_is_given_up() {
 }
 
 #[test]
+fn an_upload_that_is_never_confirmed_is_given_up() {
+    let bucket = Bucket::start();
+    let from = Local::new();
+    let blob = from.put(&noise(9, 20 << 20));
+    let slow = Fault::Slow(Duration::from_secs(30));
+    bucket.state().habits.push(("uploadId".to_owned(), slow));
+    let hasty = rbuild_registry::Client::new(rbuild_registry::ClientConfig {
+        read_timeout: Duration::from_millis(500),
+        ..rbuild_registry::ClientConfig::default()
+    });
+    let place = place(&bucket.url(), &[("retry_max_attempts", "2")]);
+    let backend = open(place, &hasty).unwrap();
+    let started = Instant::now();
+    let sent = backend.send(&blob, &from.store, &CancelToken::new());
+    sent.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
 fn offline_asks_nobody() {
     let bucket = Bucket::start();
     let offline = rbuild_registry::Client::new(rbuild_registry::ClientConfig {

@@ -17,6 +17,9 @@ const ANSWER: usize = 4 << 20;
 /// The slowest network that a body is sent over, in bytes a second.
 const SLOWEST: u64 = 64 * 1024;
 
+/// Length in bytes of a body that is sent in no time, so that silence means trouble.
+const SHORT: u64 = 64 * 1024;
+
 /// A request.
 #[derive(Clone)]
 pub(super) struct Ask {
@@ -137,9 +140,9 @@ impl Requests {
 
     async fn once(&self, ask: &Ask) -> Result<Response, Fault> {
         let length = ask.body.len() as u64;
-        let flow = match length {
-            0 => Flow::Down,
-            _ => Flow::Up,
+        let flow = match length <= SHORT {
+            true => Flow::Down,
+            false => Flow::Up,
         };
         let http = self.client.http(&ask.url, flow);
         let http = http.map_err(|error| Fault::said(chain(&error)))?;

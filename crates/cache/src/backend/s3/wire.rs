@@ -17,6 +17,8 @@ use reqwest::Url;
 pub(super) const LONGEST: Duration = Duration::from_secs(240);
 /// The slowest network that a body is sent over, in bytes a second.
 const SLOWEST: u64 = 64 * 1024;
+/// Length in bytes of a body that is sent in no time, so that silence means trouble.
+const SHORT: u64 = 64 * 1024;
 /// How long the machine's metadata service may take.
 const METADATA: Duration = Duration::from_secs(2);
 
@@ -32,9 +34,9 @@ impl Wire {
         let url = Url::parse(&request.uri().to_string());
         let url = url.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let length = request.body().content_length() as u64;
-        let flow = match length {
-            0 => Flow::Down,
-            _ => Flow::Up,
+        let flow = match length <= SHORT {
+            true => Flow::Down,
+            false => Flow::Up,
         };
         if is_metadata(&url) {
             return self.ask_metadata(&url, request).await;
