@@ -105,7 +105,11 @@ fn prune_for(
     let now = SystemTime::now();
     let chosen = policy::victims(&usage.entries, request, (disk, now));
     let chosen: BTreeSet<EntryKey> = chosen.into_iter().collect();
-    let swept = sweep::sweep(store, &chosen, grave, cancel)?;
+    let mut swept = sweep::sweep(store, &chosen, grave, cancel)?;
+    store.sweep_locks()?;
+    if request.scope == PruneScope::All {
+        swept.freed_bytes += store.delete_logs()?;
+    }
     let is_gone =
         |entry: &CacheEntry| chosen.contains(&entry.key) && !swept.spared.contains(&entry.key);
     Ok(Pruned {

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rbuild_progress::CancelToken;
 
 use crate::gc::GcLock;
+use crate::lock::WorkLock;
 use crate::stage::StagedDir;
 use crate::store::Store;
 use crate::usage::allocated;
@@ -72,6 +74,28 @@ impl Store {
         })
     }
 
+    /// Deletes the logs of failed steps; returns how much disk space that gave back, in bytes.
+    pub fn delete_logs(&self) -> Result<u64> {
+        let dir = self.layout.logs();
+        let mut freed_bytes = 0;
+        for path in entries(&dir)? {
+            freed_bytes += self.delete_at_once(&path)?;
+        }
+        Ok(freed_bytes)
+    }
+
+    /// Removes the files of work locks that killed processes left.
+    pub fn sweep_locks(&self) -> Result<()> {
+        for path in entries(&self.layout.locks())? {
+            let name = path.file_name().unwrap_or_default();
+            if name.as_bytes().starts_with(b"w-") {
+                // Whoever takes one removes its file.
+                drop(WorkLock::try_take(&path)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Where the objects may lie.
     fn places<'a>(
         &'a self,
@@ -103,6 +127,17 @@ impl Store {
     }
 }
 
+/// What is in a directory; nothing if it is not there.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let listed = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(Error::at("list", dir))?,
+    };
+    let paths = listed.map(|entry| entry.map(|entry| entry.path()));
+    let paths: io::Result<Vec<PathBuf>> = paths.collect();
+    paths.map_err(Error::at("list", dir))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +163,36 @@ mod tests {
             2,
             "the session and its folder"
         );
+    }
+
+    #[test]
+    fn what_killed_processes_leave_beside_objects_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let cancel = CancelToken::new();
+        assert_eq!(store.delete_logs().unwrap(), 0);
+        let before = store.overhead(&cancel).unwrap().bytes;
+        fs::create_dir(dir.path().join("logs")).unwrap();
+        let log = store.stage_file().unwrap();
+        fs::write(log.path(), [7; 20_000]).unwrap();
+        log.keep_at(&dir.path().join("logs/x.log")).unwrap();
+        assert!(store.overhead(&cancel).unwrap().bytes >= before + 20_000);
+        assert!(store.delete_logs().unwrap() >= 20_000);
+        let held = store.work_lock("held", &cancel).unwrap();
+        let locks = || {
+            let names = entries(&dir.path().join("locks")).unwrap();
+            names
+                .iter()
+                .filter(|path| path.to_string_lossy().contains("/w-"))
+                .count()
+        };
+        fs::write(dir.path().join("locks/w-left"), "").unwrap();
+        assert_eq!(locks(), 2);
+        store.sweep_locks().unwrap();
+        assert_eq!(locks(), 1);
+        assert!(store.try_work_lock("held").unwrap().is_none());
+        drop(held);
+        assert_eq!(locks(), 0);
     }
 
     #[test]

@@ -205,6 +205,11 @@ impl Layout {
         self.root.join("locks")
     }
 
+    /// Logs of failed steps, which the engine keeps here.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.root.join("db").join("store.sqlite")
     }

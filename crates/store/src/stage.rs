@@ -98,6 +98,11 @@ impl StagedFile {
         &self.path
     }
 
+    /// Takes the file out of the stage; it stays at `target`, on the same disk.
+    pub fn keep_at(self, target: &Path) -> Result<()> {
+        fs::rename(&self.path, target).map_err(Error::at("rename to", target))
+    }
+
     /// Puts the file at its place, whole or not at all; read-only from now on.
     pub(crate) fn rename_to(self, target: &Path) -> Result<()> {
         let mode = fs::Permissions::from_mode(0o444);

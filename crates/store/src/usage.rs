@@ -96,11 +96,14 @@ impl Store {
         Ok(usage)
     }
 
-    /// What the database takes, what is in the making, and what a restart left in doubt.
+    /// What the database and the logs take, what is in the making, and what a restart left in doubt.
     pub fn overhead(&self, cancel: &CancelToken) -> Result<Amount> {
         let staged = |name: &str| !name.ends_with(".session");
         let mut sum = of_entries(&self.layout.stage(), staged, cancel)?;
         sum += of_entries(&self.layout.suspects(), |_| true, cancel)?;
+        if self.layout.logs().exists() {
+            sum += of_entries(&self.layout.logs(), |_| true, cancel)?;
+        }
         if let Some(dir) = self.layout.database().parent() {
             sum += of_entries(dir, |_| true, cancel)?;
         }

@@ -38,7 +38,7 @@ impl LocalWorker<'_> {
             work: active.work().to_owned(),
         };
         let spec = self.spec(op, root, &mounts);
-        let mut log = StepLog::create(&self.steps.log_dir, cx.key.as_str())?;
+        let mut log = StepLog::create(&self.store, &self.steps.log_dir, cx.key.as_str())?;
         match self.run_step(&spec, &mut log, cx)? {
             StepExit::Code(0) => {}
             exit => {
@@ -50,7 +50,7 @@ impl LocalWorker<'_> {
                 return Err(Error::Exit {
                     args: op.args.clone(),
                     exit,
-                    log: log.keep(),
+                    log: log.keep()?,
                 });
             }
         }

@@ -1,8 +1,10 @@
 //! The whole output of a step, on disk: what the terminal shows is only its tail.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+use rbuild_store::{StagedFile, Store};
 
 use crate::{Error, Result};
 
@@ -10,61 +12,59 @@ use crate::{Error, Result};
 const KEEP: usize = 50;
 
 /// The log of a running step; removed with the guard unless it is kept.
+///
+/// It lies in the stage, where a killed process leaves nothing for long.
 #[must_use = "dropping it removes the log"]
 pub(crate) struct StepLog {
+    staged: StagedFile,
     path: PathBuf,
-    file: File,
-    keep: bool,
 }
 
 impl StepLog {
-    /// Starts the log of the step named by `key` in `dir`, which is made if it is missing.
-    pub(crate) fn create(dir: &Path, key: &str) -> Result<StepLog> {
-        let fail = |attempt, path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Io {
-                attempt,
-                path,
-                source,
-            }
-        };
-        fs::create_dir_all(dir).map_err(fail("make the log directory", dir))?;
+    /// Starts the log of the step named by `key`; it will be kept in `dir`, which is made if it is missing.
+    pub(crate) fn create(store: &Store, dir: &Path, key: &str) -> Result<StepLog> {
+        fs::create_dir_all(dir).map_err(|source| Error::Io {
+            attempt: "make the log directory",
+            path: dir.to_owned(),
+            source,
+        })?;
+        let staged = store.stage_file()?;
         let short: String = key.trim_start_matches("sha256:").chars().take(16).collect();
-        let path = dir.join(format!("{short}-{}.log", std::process::id()));
-        let file = File::create(&path).map_err(fail("create", &path))?;
-        Ok(StepLog {
-            path,
-            file,
-            keep: false,
-        })
+        let path = dir.join(format!("{short}-{}.log", unique(staged.path())));
+        Ok(StepLog { staged, path })
     }
 
     /// Adds output.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|source| Error::Io {
-            attempt: "write the log",
-            path: self.path.clone(),
-            source,
-        })
+        self.staged
+            .file()
+            .write_all(bytes)
+            .map_err(|source| Error::Io {
+                attempt: "write the log",
+                path: self.staged.path().to_owned(),
+                source,
+            })
     }
 
     /// Keeps the log of a failed step; returns where it lies. Older ones make room.
-    pub(crate) fn keep(mut self) -> PathBuf {
-        self.keep = true;
+    pub(crate) fn keep(self) -> Result<PathBuf> {
+        self.staged.keep_at(&self.path)?;
         if let Some(dir) = self.path.parent() {
             drop_oldest(dir);
         }
-        self.path.clone()
+        Ok(self.path)
     }
 }
 
-impl Drop for StepLog {
-    fn drop(&mut self) {
-        if !self.keep {
-            // The step went well or was cancelled: nobody will ask for it.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
+/// What no other staged file of any process is called: the random end of the session's name, and the file's.
+fn unique(staged: &Path) -> String {
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let session = staged.parent().map(name).unwrap_or_default();
+    let random = session.rsplit('-').next().unwrap_or_default();
+    format!("{random}{}", name(staged))
 }
 
 /// Best effort: a log too many harms nobody.

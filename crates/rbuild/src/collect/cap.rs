@@ -118,7 +118,12 @@ fn enforced(store: &Store, max: u64, cancel: &CancelToken) -> Result<u64> {
         ..PruneRequest::default()
     };
     prune_for(store, &request, Tombstone::now(Some(max)), cancel)?;
-    taken(store, cancel)
+    let used = taken(store, cancel)?;
+    // Logs are for people to read, as long as there is room.
+    Ok(match used > max {
+        true => used - store.delete_logs()?.min(used),
+        false => used,
+    })
 }
 
 fn warn(sink: &dyn Sink, what: String, detail: &str) {

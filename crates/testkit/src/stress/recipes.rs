@@ -5,7 +5,9 @@ use std::path::Path;
 use crate::Tree;
 
 /// Names of the context directories.
-pub(super) const RECIPES: [&str; 6] = ["plain", "locked", "stages", "private", "shared", "files"];
+pub(super) const RECIPES: [&str; 8] = [
+    "plain", "locked", "stages", "private", "shared", "files", "left", "right",
+];
 
 /// What a step does: it tells the witness its name, whose it is, and that it is done; in between it
 /// writes a file and makes sure that nobody else is in a mount that it should have alone.
@@ -40,7 +42,18 @@ pub(super) fn write(place: &Path) {
         )
     };
     let (locked, private, shared) = (cache("locked"), cache("private"), cache("shared"));
+    let both = |first: &str, second: &str| {
+        let mount = |id, target| {
+            format!("--mount=type=cache,id=stress-{id},sharing=locked,target={target}")
+        };
+        let (cache, other) = (mount(first, "/cache"), mount(second, "/other"));
+        format!("{RUN} {cache} {other} /step")
+    };
+    // The same two, in another order.
+    let (left, right) = (both("locked", "second"), both("second", "locked"));
     let text = |recipe: &str| match recipe {
+        "left" => format!("{HEAD}{left} m alone\n"),
+        "right" => format!("{HEAD}{right} n alone\n"),
         "plain" => format!("{HEAD}{RUN} /step a\n{RUN} /step b\n"),
         "locked" => format!("{HEAD}{RUN} /step a\n{locked} c alone\n{locked} d alone\n"),
         "stages" => format!(
