@@ -169,7 +169,7 @@ impl Doubt {
 }
 
 /// How far clocks may be apart, in seconds.
-const CLOCK_SKEW: u64 = 24 * 3600;
+pub(crate) const CLOCK_SKEW: u64 = 24 * 3600;
 
 impl Trust {
     /// Looks at everything but the signature's arithmetic, which [`Trust::proves`] checks for what is used.

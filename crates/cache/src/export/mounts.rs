@@ -8,6 +8,7 @@ use crate::entry::Signed;
 use crate::imports::now_secs;
 use crate::index::Index;
 use crate::mounts::{MountEntry, Snapshot, Taking, snapshot};
+use crate::trust::CLOCK_SKEW;
 use crate::{Error, Result};
 
 /// What became of a cache mount that was to be sent.
@@ -88,7 +89,7 @@ impl Shared {
             backend: target.backend(),
             scope: &target.spec.scope,
             writer: &self.writer.name,
-            now: now_secs(),
+            now: time_after(&previous, now_secs()),
             max_bytes: target.spec.mounts_max,
         };
         Ok(match snapshot(&taking, cancel)? {
@@ -114,5 +115,43 @@ impl Shared {
                 (Some(self.signed(entry)), MountSent::There)
             }
         })
+    }
+}
+
+/// The time of a snapshot: later than those that it takes the place of, although they may have been taken in the
+/// same second or by a clock that was fast. One from the far future is no measure.
+fn time_after(previous: &[MountEntry], now: u64) -> u64 {
+    let times = previous.iter().map(|entry| entry.created);
+    let sane = times.filter(|created| *created < now.saturating_add(CLOCK_SKEW));
+    sane.max().map_or(now, |last| now.max(last + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use rbuild_oci::Digest;
+
+    use super::*;
+    use crate::entry::BlobRef;
+
+    #[test]
+    fn a_snapshot_is_later_than_what_it_replaces() {
+        let entry = |created| MountEntry {
+            name: "m".to_owned(),
+            scope: String::new(),
+            writer: String::new(),
+            created,
+            bytes: 0,
+            list: BlobRef {
+                media_type: String::new(),
+                digest: Digest::sha256_of(b""),
+                size: 0,
+            },
+            packs: Vec::new(),
+        };
+        assert_eq!(time_after(&[], 100), 100);
+        assert_eq!(time_after(&[entry(99), entry(7)], 100), 100);
+        assert_eq!(time_after(&[entry(7), entry(100)], 100), 101);
+        assert_eq!(time_after(&[entry(170)], 100), 171);
+        assert_eq!(time_after(&[entry(u64::MAX), entry(5)], 100), 100);
     }
 }
