@@ -323,7 +323,8 @@ fn cancelling_ends_everything_within_a_second() {
         });
         assert!(matches!(outcome, Err(Error::Cancelled)), "{outcome:?}");
         let took = started.elapsed();
-        assert!(took < Duration::from_millis(1100), "{took:?}");
+        // A second, and what a busy machine adds; the answer would take four.
+        assert!(took < Duration::from_secs(2), "{took:?}");
     };
     check(&|cancel| backend.read_indexes(cancel).map(drop));
     check(&|cancel| backend.fetch(&blob, &from.store, &|_| (), cancel));
