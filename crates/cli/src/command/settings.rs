@@ -3,7 +3,7 @@
 //! Read whole and strictly: a word that is not known here is refused, since it would otherwise be believed
 //! to work. What is on the command line or in the environment goes before.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,10 @@ const FILE: &str = "rbuild/config.toml";
 fn text(file: &Path) -> io::Result<Option<String>> {
     let opened = match File::open(file) {
         Err(error) if is_absent(&error) => return Ok(None),
+        // A home that is somebody else's, as after `su` without `-`: what is in it is not for us.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_out_of_reach(file) => {
+            return Ok(None);
+        }
         opened => opened?,
     };
     if !opened.metadata()?.is_file() {
@@ -78,6 +82,11 @@ fn is_absent(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+/// Whether a folder on the way to a file cannot be entered, so that it cannot even be looked at.
+fn is_out_of_reach(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_err()
 }
 
 /// Reads a file's text. Errors: what is wrong, with file and line.
