@@ -127,18 +127,35 @@ impl Nursery {
         io: StepIo<'_>,
         cancel: &CancelToken,
     ) -> Result<StepExit> {
+        self.run_step_holding(spec, io, &[], cancel)
+    }
+
+    /// As [`Nursery::run_step`]; the nursery holds copies of these descriptors as long as the step runs.
+    ///
+    /// For locks on what the step uses: when this process is killed, they are free only when the nursery
+    /// goes, and with it the step, not a moment earlier. The step itself does not get them.
+    pub fn run_step_holding(
+        &self,
+        spec: &StepSpec,
+        io: StepIo<'_>,
+        held: &[BorrowedFd<'_>],
+        cancel: &CancelToken,
+    ) -> Result<StepExit> {
         cancel.check()?;
         let request = serde_json::to_vec(spec).map_err(Error::Encode)?;
         let start = Start::Step {
             streams: io.streams(),
             network: spec.network,
             limits: spec.limits.clone(),
+            held: held.len(),
         };
+        let with_held =
+            |fds: &[BorrowedFd<'_>]| self.begin(&start, &request, &[fds, held].concat());
         let outcome = match io {
             StepIo::Output { on_output } => {
                 let (outputs, ends) = output_pipes()?;
                 let fds: Vec<_> = ends.iter().map(AsFd::as_fd).collect();
-                let task = self.begin(&start, &request, &fds)?;
+                let task = with_held(&fds)?;
                 // Else the streams would never end.
                 drop(ends);
                 task.follow(outputs, on_output, cancel)?
@@ -148,13 +165,13 @@ impl Nursery {
                 stdout,
                 stderr,
             } => {
-                let task = self.begin(&start, &request, &[stdin, stdout, stderr])?;
+                let task = with_held(&[stdin, stdout, stderr])?;
                 task.follow(Vec::new(), &mut |_, _| {}, cancel)?
             }
             StepIo::Terminal { on_open } => {
                 let (ours, theirs) =
                     wire::pair(SocketType::SEQPACKET).map_err(wire_error("make a socket"))?;
-                let task = self.begin(&start, &request, &[theirs.as_fd()])?;
+                let task = with_held(&[theirs.as_fd()])?;
                 // Else nobody would notice that the step is gone.
                 drop(theirs);
                 take_terminal(&ours, on_open, cancel);

@@ -49,6 +49,8 @@ struct Running {
     socket: OwnedFd,
     group: Option<Group>,
     hung_up: bool,
+    /// Locks on what a step uses.
+    _held: Vec<OwnedFd>,
 }
 
 /// The nursery's loop.
@@ -196,26 +198,32 @@ impl Begin<'_> {
         let (Some(socket), Some(payload)) = (fds.next(), fds.next()) else {
             return;
         };
-        let fds: Vec<OwnedFd> = fds.collect();
+        let mut fds: Vec<OwnedFd> = fds.collect();
+        let mut held = Vec::new();
         let begun = match start {
             Start::Job => self.job(&socket, payload, fds),
             Start::Step {
                 streams,
                 network,
                 limits,
+                held: count,
             } => match Group::create(&limits) {
                 Err(failure) => Err(failure),
                 Ok(group) => self
                     .fork_step(network)
                     .map(|forked| match forked {
-                        Forked::Parent(child) => child,
+                        Forked::Parent(child) => {
+                            held = fds.split_off(fds.len().saturating_sub(count));
+                            child
+                        }
                         Forked::Child => step::run(step::Task {
                             proof: self.proof,
                             rung: self.rung,
                             filters: self.filters,
                             payload,
                             streams,
-                            fds,
+                            // Without those that the nursery holds.
+                            fds: fds.drain(..fds.len().saturating_sub(count)).collect(),
                             socket: &socket,
                             group: group.as_ref(),
                         }),
@@ -229,6 +237,7 @@ impl Begin<'_> {
                 socket,
                 group,
                 hung_up: false,
+                _held: held,
             }),
             Err(failure) => {
                 wire::write_frame(&socket, &Frame::Failed(failure)).ok();

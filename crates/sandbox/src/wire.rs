@@ -63,6 +63,8 @@ pub(crate) enum Start {
         network: Network,
         /// Decide about a cgroup before the fork.
         limits: Limits,
+        /// How many descriptors follow that the nursery keeps open as long as the step runs.
+        held: usize,
     },
 }
 

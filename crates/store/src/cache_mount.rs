@@ -5,6 +5,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -70,12 +71,17 @@ pub struct CacheMount {
 #[must_use = "dropping it lets others use the directory"]
 pub struct MountedCache {
     path: PathBuf,
-    _lock: Flock,
+    lock: Flock,
 }
 
 impl MountedCache {
+    /// The lock: whoever holds a copy keeps others out, should this process be killed.
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
     pub(crate) fn new(path: PathBuf, lock: Flock) -> Self {
-        Self { path, _lock: lock }
+        Self { path, lock }
     }
 
     /// The directory to mount.

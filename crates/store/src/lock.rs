@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,6 +69,12 @@ impl Drop for WorkLock {
 /// of every descriptor until its exec, and would keep the lock for that long.
 #[derive(Debug)]
 pub(crate) struct Flock(File);
+
+impl AsFd for Flock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Drop for Flock {
     fn drop(&mut self) {

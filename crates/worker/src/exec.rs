@@ -5,6 +5,7 @@ use rbuild_layer::LayerId;
 use rbuild_progress::{Event, LogChunk};
 use rbuild_sandbox::{Limits, Network, RootSpec, Security, StepExit, StepIo, StepSpec, Ulimit};
 use rbuild_solver::OpContext;
+use std::os::fd::BorrowedFd;
 use std::time::SystemTime;
 
 use crate::log::StepLog;
@@ -39,7 +40,7 @@ impl LocalWorker<'_> {
         };
         let spec = self.spec(op, root, &mounts);
         let mut log = StepLog::create(&self.store, &self.steps.log_dir, cx.key.as_str())?;
-        match self.run_step(&spec, &mut log, cx)? {
+        match self.run_step((&spec, &mounts.locks()), &mut log, cx)? {
             StepExit::Code(0) => {}
             exit => {
                 // Only the kernel knows what it can run: an image may hold this machine's programs whatever its
@@ -59,7 +60,12 @@ impl LocalWorker<'_> {
         Ok(active.commit(&parents, cx.cancel)?)
     }
 
-    fn run_step(&self, spec: &StepSpec, log: &mut StepLog, cx: &OpContext<'_>) -> Result<StepExit> {
+    fn run_step(
+        &self,
+        (spec, locks): (&StepSpec, &[BorrowedFd<'_>]),
+        log: &mut StepLog,
+        cx: &OpContext<'_>,
+    ) -> Result<StepExit> {
         let nursery = self.nursery.nursery().map_err(Error::Sandbox)?;
         let mut log_error = None;
         let mut on_output = |stream, data: &[u8]| {
@@ -76,7 +82,8 @@ impl LocalWorker<'_> {
         let io = StepIo::Output {
             on_output: &mut on_output,
         };
-        let exit = nursery.run_step(spec, io, cx.cancel).map_err(|e| match e {
+        let exit = nursery.run_step_holding(spec, io, locks, cx.cancel);
+        let exit = exit.map_err(|e| match e {
             rbuild_sandbox::Error::Cancelled(_) => Error::Cancelled,
             source @ (rbuild_sandbox::Error::User(_)
             | rbuild_sandbox::Error::MissingSource { .. }

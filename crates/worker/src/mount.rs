@@ -7,6 +7,7 @@ mod cache;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -141,6 +142,11 @@ impl LocalWorker<'_> {
 }
 
 impl StepMounts {
+    /// The locks of cache mounts, each once.
+    pub(crate) fn locks(&self) -> Vec<BorrowedFd<'_>> {
+        self.caches.iter().map(MountedCache::lock).collect()
+    }
+
     fn add(&mut self, mount: &ExecMount, source: MountSource) {
         self.specs.push(MountSpec {
             target: mount.target.clone(),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +25,10 @@ pub const TESTS: &[Test] = &[
         cancel_before_the_start_starts_nothing,
     ),
     ("killed_engine_leaves_nothing", killed_engine_leaves_nothing),
+    (
+        "held_locks_last_as_long_as_the_step",
+        held_locks_last_as_long_as_the_step,
+    ),
     (
         "dropped_nursery_leaves_nothing",
         dropped_nursery_leaves_nothing,
@@ -113,6 +118,46 @@ fn cancel_before_the_start_starts_nothing(bed: &Bed) {
     let result = bed.nursery.run_step(&spec, io, &cancel);
     assert!(matches!(result, Err(Error::Cancelled(_))));
     assert_eq!(Bed::names(&spec.root.upper), Vec::<String>::new());
+}
+
+/// Other programs that have a file open; this one has children beside the nursery.
+fn holders(file: &Path) -> Vec<String> {
+    let of = |process: &Path| {
+        let open = fs::read_dir(process.join("fd")).into_iter().flatten();
+        let mut links = open.flatten().map(|entry| fs::read_link(entry.path()));
+        links.any(|link| link.is_ok_and(|link| link == file))
+    };
+    let name = |process: &Path| fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let own = name(Path::new("/proc/self"));
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let holders = processes.filter(|entry| of(&entry.path()));
+    let names = holders.map(|entry| name(&entry.path()));
+    names.filter(|name| *name != own).collect()
+}
+
+fn held_locks_last_as_long_as_the_step(bed: &Bed) {
+    let path = bed.temp.path().join("lock");
+    let lock = fs::File::create(&path).unwrap();
+    lock.lock().unwrap();
+    let spec = bed.shell("echo running; sleep 0.2");
+    let mut found = Vec::new();
+    let io = StepIo::Output {
+        on_output: &mut |_, _| found = holders(&path),
+    };
+    let held = [lock.as_fd()];
+    let result = bed
+        .nursery
+        .run_step_holding(&spec, io, &held, &CancelToken::new());
+    result.unwrap();
+    // The nursery alone: what the step starts could let go of it.
+    assert_eq!(found.len(), 1, "{found:?}");
+    // Closed, not unlocked: the nursery's copy would keep it, if it had not seen the end of the step.
+    drop(lock);
+    let until = Instant::now() + Duration::from_secs(5);
+    while fs::File::open(&path).unwrap().try_lock().is_err() {
+        assert!(Instant::now() < until, "held after the step");
+        thread::yield_now();
+    }
 }
 
 /// The engine that is going to be killed: `--engine MARK`.
