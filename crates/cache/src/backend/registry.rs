@@ -15,8 +15,9 @@ mod root;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use rbuild_oci::{Descriptor, Digest};
+use rbuild_oci::{Descriptor, Digest, Reference};
 use rbuild_progress::{CancelToken, NullSink, VertexKey};
 use rbuild_registry::{
     Client, Error as RegistryError, InStore, LazyClient, PushBlob, PushContext, note_blob_homes,
@@ -28,11 +29,18 @@ use crate::index::Index;
 use crate::{Error, Result};
 
 use found::Found;
+use manifest::Document;
 pub use place::{Form, RegistryPlace};
 use root::{Failure, Root};
 
 /// What documents of a registry are called in errors.
 const INDEX: &str = "index";
+
+/// How long to wait after writing for those who were about to write, at least and at most; in between it
+/// is so many times as long as the last look and the writing took.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const PAUSE_FACTOR: u32 = 3;
 
 /// A cache in a registry.
 pub struct RegistryBackend {
@@ -227,31 +235,41 @@ impl RegistryBackend {
         outcome.map_err(|error| self.failed("write", error))
     }
 
-    /// Stores the index, and the manifests over everything, the tag last.
-    fn put(&self, index: &NewIndex<'_>, cancel: &CancelToken) -> Result<()> {
-        let client = self.client()?;
-        let reference = &self.place.reference;
-        let documents = manifest::documents(self.place.form, index)
-            .map_err(|reason| Error::place(&self.name, "name blobs", reason))?;
-        for (descriptor, bytes) in &documents.blobs {
-            self.sent(client.push_bytes(reference, (descriptor, bytes), cancel))?;
-        }
-        let parts = documents.parts.iter().map(|part| {
-            let pinned = reference.with_digest(part.0.digest.clone());
-            (pinned, part)
-        });
-        for (name, (descriptor, bytes)) in parts.chain([(reference.clone(), &documents.tagged)]) {
-            match client.push_manifest(&name, descriptor, bytes, cancel) {
-                Err(error @ RegistryError::Refused { .. }) => {
-                    return Err(self.refused(index, error, cancel));
-                }
-                other => self.sent(other)?,
+    /// Errors: what lies under the tag must not be written over, or has to be merged first.
+    fn may_replace(&self, index: &NewIndex<'_>, cancel: &CancelToken) -> Result<()> {
+        let is_merged = |there: &Digest| {
+            index.merged.contains(&there.to_string()) || self.state().unreadable.contains(there)
+        };
+        match self.root(cancel) {
+            Ok(Some((_, Root::Cache { index: there, .. }))) if !is_merged(&there.digest) => {
+                let place = self.name.clone();
+                Err(Error::Moved { place })
             }
+            // What nobody can read is replaced.
+            Ok(None | Some((_, Root::Cache { .. }))) | Err(Error::Document { .. }) => Ok(()),
+            // Somebody else's: an image under the tag must not turn into a cache.
+            Ok(Some((_, other))) => {
+                Err(self.foreign(format!("{other}; give the cache a tag of its own")))
+            }
+            Err(error) => Err(error),
         }
-        let named = index.blobs.iter();
-        let named = named.map(|blob| (blob.digest.clone(), blob.size)).collect();
-        self.state().listed = Some(named);
-        Ok(())
+    }
+
+    /// Stores a manifest.
+    fn put(
+        &self,
+        (name, document): (&Reference, &Document),
+        index: &NewIndex<'_>,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let (descriptor, bytes) = document;
+        match self
+            .client()?
+            .push_manifest(name, descriptor, bytes, cancel)
+        {
+            Err(error @ RegistryError::Refused { .. }) => Err(self.refused(index, error, cancel)),
+            other => self.sent(other),
+        }
     }
 
     /// What a registry may mean that does not take a manifest: a blob is not there that should be, or it
@@ -299,24 +317,31 @@ impl Backend for RegistryBackend {
 
     fn write_index(&self, index: &NewIndex<'_>, cancel: &CancelToken) -> Result<()> {
         self.may_send()?;
-        let is_merged = |there: &Digest| {
-            index.merged.contains(&there.to_string()) || self.state().unreadable.contains(there)
-        };
-        match self.root(cancel) {
-            Ok(Some((_, Root::Cache { index: there, .. }))) if !is_merged(&there.digest) => {
-                let place = self.name.clone();
-                Err(Error::Moved { place })
-            }
-            // What nobody can read is replaced.
-            Ok(None | Some((_, Root::Cache { .. }))) | Err(Error::Document { .. }) => {
-                self.put(index, cancel)
-            }
-            // Somebody else's: an image under the tag must not turn into a cache.
-            Ok(Some((_, other))) => {
-                Err(self.foreign(format!("{other}; give the cache a tag of its own")))
-            }
-            Err(error) => Err(error),
+        self.may_replace(index, cancel)?;
+        let reference = &self.place.reference;
+        let documents = manifest::documents(self.place.form, index)
+            .map_err(|reason| Error::place(&self.name, "name blobs", reason))?;
+        for (descriptor, bytes) in &documents.blobs {
+            let pushed = self
+                .client()?
+                .push_bytes(reference, (descriptor, bytes), cancel);
+            self.sent(pushed)?;
         }
+        for part in &documents.parts {
+            let pinned = reference.with_digest(part.0.digest.clone());
+            self.put((&pinned, part), index, cancel)?;
+        }
+        // The last look, as late as can be.
+        let looked = Instant::now();
+        self.may_replace(index, cancel)?;
+        self.put((reference, &documents.tagged), index, cancel)?;
+        let named = index.blobs.iter();
+        let named = named.map(|blob| (blob.digest.clone(), blob.size)).collect();
+        self.state().listed = Some(named);
+        // Whoever looked before we wrote has written soon: the caller, who reads again, is to see it.
+        let pause = looked.elapsed().saturating_mul(PAUSE_FACTOR);
+        cancel.wait(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE))?;
+        Ok(())
     }
 
     fn present(&self, blobs: &[Descriptor], cancel: &CancelToken) -> Result<BTreeSet<Digest>> {
