@@ -37,6 +37,20 @@ fn a_byte_order_mark_is_dropped_in_front_only() {
     check("\u{feff}a\u{feff}$A", "a\u{feff}abcabc");
     check("\u{feff}\u{feff}", "\u{feff}");
     check("${A/\u{feff}a/-}${A%c\u{feff}}", "-bcabcabcab");
+    let keep = ExpandMode {
+        raw_quotes: true,
+        raw_escapes: true,
+        skip_unset: true,
+        ignore_quotes: false,
+    };
+    for (word, kept) in [
+        ("\u{feff}\u{feff}\"t \"t ϐ9\\", "\u{feff}\"t \"t ϐ9\\"),
+        ("\u{feff}\u{feff}\"t\"", "\u{feff}\"t\""),
+        ("\u{feff}\u{feff}t", "\u{feff}t"),
+    ] {
+        let done = expand(word, '`', &|_| None, keep).unwrap();
+        assert_eq!(done.text, kept, "{word:?}");
+    }
 }
 
 #[test]
