@@ -150,6 +150,21 @@ impl<'a> Imports<'a> {
             .any(|known| known.line.entry.inputs.op == *op)
     }
 
+    /// Every result that is known, each under all its names; none if no cache was read yet.
+    pub fn results(&self) -> Vec<Arc<Signed<StepEntry>>> {
+        let known = self
+            .known
+            .get()
+            .into_iter()
+            .flat_map(|all| all.steps.iter());
+        let own = known.flat_map(|(name, found)| {
+            // Once, under the first of its names.
+            let is_first = |known: &&Known| known.line.entry.keys.first() == Some(name);
+            found.iter().filter(is_first)
+        });
+        own.map(|known| Arc::clone(&known.line)).collect()
+    }
+
     /// Never offers a blob again: it is gone, or another one.
     pub fn give_up_blob(&self, digest: &Digest) {
         self.lost().blobs.insert(digest.clone());

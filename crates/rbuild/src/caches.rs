@@ -14,7 +14,7 @@ use rbuild_cache::{
 use rbuild_layer::{Compression, LayerId};
 use rbuild_oci::Descriptor;
 use rbuild_progress::{CancelToken, Event, Sink, WarningNote};
-use rbuild_solver::{CacheIndex, CacheKey};
+use rbuild_solver::{CacheIndex, CacheKey, KeyInputs};
 use rbuild_worker::{Cached, Made};
 
 use self::mounts::TravellingMounts;
@@ -137,6 +137,17 @@ impl<'a> Caches<'a> {
     ) -> RemoteIndex<'i> {
         let here = (engine.layers(), engine.rung());
         RemoteIndex::new(local, here, (&self.imports, cancel))
+    }
+
+    /// What keys were made of in the caches that were read so far, by key, the newest first.
+    pub fn notes(&self) -> Vec<(String, KeyInputs)> {
+        let mut results = self.imports.results();
+        results.sort_by_key(|line| std::cmp::Reverse(line.entry.created));
+        let notes = results.iter().filter_map(|line| {
+            let key = line.entry.keys.last()?.clone();
+            Some((key, line.entry.inputs.clone()))
+        });
+        notes.collect()
     }
 
     /// Forgets what was counted on in vain, if that is why the build failed; tells whether to try again.

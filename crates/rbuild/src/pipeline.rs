@@ -310,11 +310,13 @@ fn solve_plan(
         options: &planned.checks,
         sink,
     };
+    let elsewhere = || shared.caches.notes();
     let recorder = Recorder::new(explain::Given {
         store: engine.store(),
         rung: engine.rung(),
         request,
         plan,
+        elsewhere: &elsewhere,
         sink: &heeding,
     });
     let wanted = SolveRequest {

@@ -1,7 +1,7 @@
 //! The earlier step to compare a missed one with: of the same name, or in the same place, with the fewest
 //! differences.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rbuild_solver::{KeyInputs, NOTE_FORM};
 use rbuild_store::{Store, Table};
@@ -9,7 +9,7 @@ use rbuild_store::{Store, Table};
 use super::difference::{Difference, Surroundings, differences};
 use super::files::FileChanges;
 use super::history::{self, Project};
-use super::run::{How, Reason, Run};
+use super::run::{How, Reason, Run, RunStep};
 
 /// Earlier builds that are looked at.
 const RUNS: usize = 10;
@@ -82,6 +82,22 @@ impl Past {
         }
         Past {
             runs: history::last_runs(store, None, RUNS).unwrap_or_default(),
+            is_same_project: false,
+        }
+    }
+
+    /// What builds of other machines left in caches, taken for one run.
+    pub(super) fn elsewhere(notes: &BTreeMap<String, KeyInputs>) -> Past {
+        let steps = notes.iter().map(|(key, note)| RunStep {
+            name: note.name.clone(),
+            key: Some(key.clone()),
+            how: How::Made,
+            spent_ms: 0,
+            reason: None,
+            why: None,
+        });
+        Past {
+            runs: vec![Run::elsewhere(steps.collect())],
             is_same_project: false,
         }
     }

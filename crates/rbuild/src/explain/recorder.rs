@@ -29,6 +29,8 @@ pub(crate) struct Given<'a> {
     pub rung: &'static str,
     pub request: &'a BuildRequest,
     pub plan: &'a Plan,
+    /// What keys were made of in caches elsewhere, as far as they were read.
+    pub elsewhere: &'a (dyn Fn() -> Vec<(String, KeyInputs)> + Sync),
     pub sink: &'a dyn Sink,
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct Recorder<'a> {
     project: Project,
     arguments: BTreeSet<&'a str>,
     past: OnceLock<Past>,
+    /// What keys were made of in caches elsewhere.
+    elsewhere: OnceLock<BTreeMap<String, KeyInputs>>,
     state: Mutex<State>,
 }
 
@@ -69,6 +73,7 @@ impl<'a> Recorder<'a> {
             project: Project::of(given.request),
             arguments: arguments.chain(declared).collect(),
             past: OnceLock::new(),
+            elsewhere: OnceLock::new(),
             state: Mutex::default(),
             given,
         }
@@ -193,10 +198,17 @@ impl<'a> Recorder<'a> {
         }
         let like = past.keys_like(&miss.inputs.name, &key, &plan);
         let grave = like.iter().find_map(|key| Tombstone::read(store, key));
-        match grave {
-            Some(Tombstone { at, limit }) => Reason::Evicted { at, limit },
-            None => Reason::New,
+        if let Some(Tombstone { at, limit }) = grave {
+            return Reason::Evicted { at, limit };
         }
+        // No build of this machine had it: what other machines had may tell.
+        let notes = self
+            .elsewhere
+            .get_or_init(|| (self.given.elsewhere)().into_iter().collect());
+        let others = Past::elsewhere(notes);
+        let note = |key: &str| notes.get(key).cloned();
+        let changed = others.nearest(miss.inputs, (&key, &plan), &around, &note);
+        changed.unwrap_or(Reason::New)
     }
 
     /// Whether `--fail-on-miss` lets a step pass: it was asked for, or follows from one that was.

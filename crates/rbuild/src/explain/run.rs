@@ -32,6 +32,24 @@ pub struct Run {
     pub steps: Vec<RunStep>,
 }
 
+impl Run {
+    /// Steps of other machines, taken for one run; of it nothing else is known.
+    pub(super) fn elsewhere(steps: Vec<RunStep>) -> Run {
+        Run {
+            form: RUN_FORM,
+            id: "a cache".to_owned(),
+            ended_ms: 0,
+            dockerfile: String::new(),
+            context: String::new(),
+            target: None,
+            platforms: Vec::new(),
+            arguments: Vec::new(),
+            succeeded: true,
+            steps,
+        }
+    }
+}
+
 /// A step of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStep {
