@@ -6,14 +6,14 @@ mod mounts;
 mod target;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rbuild_layer::{Compression, LayerId, LayerStore};
 use rbuild_oci::Descriptor;
-use rbuild_progress::CancelToken;
+use rbuild_progress::{Backlog, CancelToken};
 use rbuild_solver::CacheKey;
 
 use crate::option::CacheTo;
@@ -48,15 +48,8 @@ struct Shared {
     layers: LayerStore,
     targets: Vec<Target>,
     writer: Writer,
-    queue: Mutex<Queue>,
-    changed: Condvar,
+    ready: Backlog<(LayerId, Compression, Descriptor)>,
     cancel: CancelToken,
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<(LayerId, Compression, Descriptor)>,
-    is_closed: bool,
 }
 
 /// What is written at the end of a build.
@@ -110,8 +103,7 @@ impl Exporter {
                 layers,
                 targets: targets.collect::<Result<_>>()?,
                 writer,
-                queue: Mutex::default(),
-                changed: Condvar::new(),
+                ready: Backlog::default(),
                 cancel,
             }),
             threads: Mutex::default(),
@@ -134,11 +126,7 @@ impl Exporter {
         if !self.shared.targets.iter().any(takes) {
             return;
         }
-        let mut queue = self.shared.lock();
-        if !queue.is_closed {
-            queue.waiting.push_back((*layer, compression, form.clone()));
-            self.shared.changed.notify_one();
-            drop(queue);
+        if self.shared.ready.push((*layer, compression, form.clone())) {
             self.begin();
         }
     }
@@ -180,11 +168,7 @@ impl Exporter {
 
     /// Sends nothing more ahead, once what is on its way has arrived.
     fn close(&self) {
-        let mut queue = self.shared.lock();
-        queue.is_closed = true;
-        queue.waiting.clear();
-        self.shared.changed.notify_all();
-        drop(queue);
+        self.shared.ready.close();
         self.join();
     }
 
@@ -205,28 +189,8 @@ impl Drop for Exporter {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self) -> Option<(LayerId, Compression, Descriptor)> {
-        let mut queue = self.lock();
-        loop {
-            if let Some(next) = queue.waiting.pop_front() {
-                return Some(next);
-            }
-            if queue.is_closed {
-                return None;
-            }
-            queue = self
-                .changed
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
     fn send_ahead(&self) {
-        while let Some((layer, compression, form)) = self.next() {
+        while let Some((layer, compression, form)) = self.ready.next() {
             let takes = |target: &&Target| target.compression == compression;
             for target in self.targets.iter().filter(takes) {
                 let sent = target.send(&form, self.layers.store(), &self.cancel);

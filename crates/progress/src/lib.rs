@@ -21,11 +21,13 @@
 //! # Ok::<(), rbuild_progress::Cancelled>(())
 //! ```
 
+mod backlog;
 mod cancel;
 mod event;
 mod meter;
 mod sink;
 
+pub use backlog::Backlog;
 pub use cancel::{CancelReader, CancelToken, Cancelled};
 pub use event::{
     Event, LogChunk, MissNote, StatusUpdate, Stream, VertexKey, VertexUpdate, WarningNote,

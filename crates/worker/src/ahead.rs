@@ -4,13 +4,12 @@
 //! needs the same waits for it by the store's work locks. What fails here fails again, and is told,
 //! where it is asked for.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use rbuild_layer::{Compression, LayerId, LayerStore};
 use rbuild_oci::Descriptor;
-use rbuild_progress::CancelToken;
+use rbuild_progress::{Backlog, CancelToken};
 
 use crate::Early;
 
@@ -29,15 +28,8 @@ pub struct Ahead {
 struct Shared {
     layers: LayerStore,
     made: Vec<Arc<dyn Made>>,
-    queue: Mutex<Queue>,
-    changed: Condvar,
+    waiting: Backlog<(LayerId, Early)>,
     cancel: CancelToken,
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<(LayerId, Early)>,
-    closed: bool,
 }
 
 impl Ahead {
@@ -54,8 +46,7 @@ impl Ahead {
             shared: Arc::new(Shared {
                 layers,
                 made,
-                queue: Mutex::default(),
-                changed: Condvar::new(),
+                waiting: Backlog::default(),
                 cancel: CancelToken::try_new()?,
             }),
             thread: Mutex::default(),
@@ -64,11 +55,7 @@ impl Ahead {
 
     /// Notes what a finished layer will be asked for.
     pub(crate) fn note(&self, layer: LayerId, early: &Early) {
-        let mut queue = self.shared.lock();
-        if !queue.closed {
-            queue.waiting.push_back((layer, early.clone()));
-            self.shared.changed.notify_one();
-        }
+        self.shared.waiting.push((layer, early.clone()));
     }
 
     /// Lets the work begin, now that a step runs: in a build from the cache there is nothing to be
@@ -92,10 +79,7 @@ impl Ahead {
     ///
     /// What is being made goes on; an output that needs it waits for it.
     pub fn close(&self) {
-        let mut queue = self.shared.lock();
-        queue.waiting.clear();
-        queue.closed = true;
-        self.shared.changed.notify_all();
+        self.shared.waiting.close();
     }
 }
 
@@ -112,31 +96,11 @@ impl Drop for Ahead {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn work(&self) {
-        while let Some((layer, early)) = self.next() {
+        while let Some((layer, early)) = self.waiting.next() {
             if let Err(error) = self.make(&layer, &early) {
                 tracing::debug!(%layer, %error, "nothing was made ahead");
             }
-        }
-    }
-
-    fn next(&self) -> Option<(LayerId, Early)> {
-        let mut queue = self.lock();
-        loop {
-            if let Some(next) = queue.waiting.pop_front() {
-                return Some(next);
-            }
-            if queue.closed {
-                return None;
-            }
-            queue = self
-                .changed
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 

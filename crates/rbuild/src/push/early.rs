@@ -5,15 +5,14 @@
 //! end, where a failure is told. A refusal ends the build early, since nothing can come of it; whatever
 //! may pass by itself (a registry that limits requests, or answers 500) does not.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rbuild_exporter::{ImageOptions, stays_as_it_came};
 use rbuild_layer::{Compression, LayerId};
 use rbuild_oci::{Descriptor, Reference};
-use rbuild_progress::{CancelToken, Sink, VertexKey};
+use rbuild_progress::{Backlog, CancelToken, Sink, VertexKey};
 use rbuild_registry::{InStore, PushContext};
 use rbuild_worker::Made;
 
@@ -36,18 +35,9 @@ pub(crate) struct Early {
     queue: Arc<Queue>,
 }
 
-/// Layers that are ready to be sent.
+/// Layers that are ready to be sent; what is left at the end is pushed with all the rest.
 #[derive(Default)]
-struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Ready>,
-    is_closed: bool,
-}
+struct Queue(Backlog<Ready>);
 
 /// A blob that is ready to be sent.
 struct Ready {
@@ -69,61 +59,11 @@ impl Ready {
 
 impl Made for Queue {
     fn compressed(&self, layer: &LayerId, compression: Compression, form: &Descriptor) {
-        let mut state = self.lock();
-        if !state.is_closed {
-            state.waiting.push_back(Ready {
-                layer: *layer,
-                blob: form.clone(),
-                compression: Some(compression),
-            });
-            self.changed.notify_one();
-        }
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for a layer; `None` once the queue is closed.
-    fn next(&self) -> Option<Ready> {
-        let mut state = self.lock();
-        loop {
-            // What is left at the end is pushed with all the rest.
-            if state.is_closed {
-                return None;
-            }
-            if let Some(next) = state.waiting.pop_front() {
-                return Some(next);
-            }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Waits until there is a layer; false once the queue is closed.
-    fn has_some(&self) -> bool {
-        let mut state = self.lock();
-        while state.waiting.is_empty() && !state.is_closed {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        !state.is_closed
-    }
-
-    fn add(&self, more: impl Iterator<Item = Ready>) {
-        self.lock().waiting.extend(more);
-        self.changed.notify_all();
-    }
-
-    fn close(&self) {
-        self.lock().is_closed = true;
-        self.changed.notify_all();
+        self.0.push(Ready {
+            layer: *layer,
+            blob: form.clone(),
+            compression: Some(compression),
+        });
     }
 }
 
@@ -158,7 +98,7 @@ impl Early {
 
     /// Takes no further layer: the steps are done, and the push proper begins.
     pub fn close(&self) {
-        self.queue.close();
+        self.queue.0.close();
     }
 
     /// Does `work`, whose steps listen to the token that it is handed, while layers are sent.
@@ -233,10 +173,10 @@ impl Early {
 
     /// Sends layers until there are no more, as a step of its own if there are any.
     fn send_all(&self, engine: &Engine, (sink, cancel): (&dyn Sink, &CancelToken)) {
-        if !self.queue.has_some() {
+        if !self.queue.0.has_some() {
             return;
         }
-        self.queue.add(self.present_bases(engine));
+        self.queue.0.extend(self.present_bases(engine));
         let sent = announced(sink, "pushing finished layers", |key| {
             thread::scope(|scope| {
                 for _ in 0..SENDERS {
@@ -263,7 +203,7 @@ impl Early {
     }
 
     fn send(&self, engine: &Engine, cx: (&dyn Sink, &VertexKey, &CancelToken)) {
-        while let Some(ready) = self.queue.next() {
+        while let Some(ready) = self.queue.0.next() {
             let targets = self.targets.iter();
             for (_, target) in targets.filter(|(options, _)| ready.is_for(options)) {
                 for name in target.repositories() {
