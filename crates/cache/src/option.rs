@@ -123,12 +123,19 @@ fn split(mut pairs: BTreeMap<String, String>) -> Result<(String, Attrs)> {
 }
 
 fn scope(attrs: &mut Attrs) -> Result<String> {
-    let wanted = "at most 128 letters, digits or one of - _ . /";
-    let scope = attrs.parsed("scope", wanted, |text| {
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        (text.len() <= 128 && text.chars().all(fits)).then(|| text.to_owned())
+    let scope = attrs.parsed("scope", SCOPE_WANTED, |text| {
+        is_scope(text).then(|| text.to_owned())
     })?;
     Ok(scope.unwrap_or_else(|| DEFAULT_SCOPE.to_owned()))
+}
+
+/// What a scope must be.
+pub(crate) const SCOPE_WANTED: &str = "at most 128 letters, digits or one of - _ . /";
+
+/// Whether a text can be a scope: it stands in tags, keys and paths of all kinds of places.
+pub(crate) fn is_scope(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    text.len() <= 128 && text.chars().all(fits)
 }
 
 fn compression(attrs: &mut Attrs) -> Result<Option<Compression>> {

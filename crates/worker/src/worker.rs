@@ -441,7 +441,7 @@ impl Worker for LocalWorker<'_> {
     }
 
     fn load(&self, vertex: &Vertex, saved: &[u8], base: Option<&Output>) -> Result<Option<Output>> {
-        let Some(layer) = std::str::from_utf8(saved).ok().and_then(|s| s.parse().ok()) else {
+        let Some(layer) = layer_in(saved) else {
             return Ok(None);
         };
         if !self.layers.hold(&layer, &self.lease)? {
@@ -453,9 +453,13 @@ impl Worker for LocalWorker<'_> {
     }
 
     fn is_kept(&self, saved: &[u8]) -> bool {
-        let layer = std::str::from_utf8(saved).ok().and_then(|s| s.parse().ok());
-        layer.is_some_and(|layer| self.layers.is_usable(&layer).unwrap_or(false))
+        layer_in(saved).is_some_and(|layer| self.layers.is_usable(&layer).unwrap_or(false))
     }
+}
+
+/// The layer that a record keeps.
+fn layer_in(saved: &[u8]) -> Option<LayerId> {
+    std::str::from_utf8(saved).ok()?.parse().ok()
 }
 
 fn base(at: Option<usize>, inputs: &[Output]) -> Option<&Output> {

@@ -7,6 +7,7 @@ use rbuild_registry::Secret;
 use reqwest::Url;
 
 use crate::backend::duration::duration;
+use crate::option::{SCOPE_WANTED, is_scope};
 use crate::{Attrs, Error, Result};
 
 /// How long one operation may take, unless the attributes say otherwise.
@@ -197,13 +198,10 @@ fn scope(attrs: &Attrs) -> Result<String> {
     let given = attrs.given().remove("scope");
     let scope = given.filter(|scope| !scope.is_empty());
     let scope = scope.unwrap_or_else(|| SCOPE.to_owned());
-    // A comma separates keys, and a key has at most 512 characters.
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    match scope.len() <= 128 && scope.chars().all(fits) {
+    // Neither a comma, which separates keys, nor more than fits into a key of 512 characters.
+    match is_scope(&scope) {
         true => Ok(scope),
-        false => Err(spec(format!(
-            "scope={scope}: it must be at most 128 letters, digits or one of - _ . /"
-        ))),
+        false => Err(spec(format!("scope={scope}: it must be {SCOPE_WANTED}"))),
     }
 }
 
