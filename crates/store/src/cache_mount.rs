@@ -112,24 +112,42 @@ impl CacheMount {
             ),
             Sharing::Private => self.idle_slot(cancel)?,
         };
-        let path = self.slot_file(slot, "data");
-        let ready = self.slot_file(slot, "ready");
-        if !ready.exists() {
+        if !self.slot_file(slot, "ready").exists() {
             // Shared users hold no lock against each other.
             let _filling = lock::wait(&self.slot_file(slot, "fill"), Mode::Exclusive, cancel)?;
-            if !ready.exists() {
-                self.fill_new(&path, fill)?;
-                // Filled in place and marked, rather than renamed: a directory whose owner `fill` has
-                // changed cannot be moved by an unprivileged process.
-                write_replacing(&ready, b"")?;
-            }
+            self.fill_new(slot, fill)?;
         }
-        Ok(MountedCache::new(path, lock))
+        Ok(MountedCache::new(self.slot_file(slot, "data"), lock))
     }
 
-    fn fill_new(&self, path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-        make_empty(&self.deleter, path)?;
-        fill(path).map_err(Error::at("fill", path))
+    /// Fills the first directory for whoever mounts it next, if it is new and nobody is at it.
+    ///
+    /// Waits for nobody, so that several may be filled side by side, in any order.
+    pub fn fill_ahead(&self, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+        if self.slot_file(0, "ready").exists() {
+            return Ok(());
+        }
+        let Some(_lock) = lock::try_take(&self.slot_file(0, "lock"), Mode::Shared)? else {
+            return Ok(());
+        };
+        match lock::try_take(&self.slot_file(0, "fill"), Mode::Exclusive)? {
+            Some(_filling) => self.fill_new(0, fill),
+            None => Ok(()),
+        }
+    }
+
+    /// Fills a directory whose lock for filling is held, unless somebody has just done so.
+    fn fill_new(&self, slot: u32, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+        let ready = self.slot_file(slot, "ready");
+        if ready.exists() {
+            return Ok(());
+        }
+        let path = self.slot_file(slot, "data");
+        make_empty(&self.deleter, &path)?;
+        fill(&path).map_err(Error::at("fill", &path))?;
+        // Filled in place and marked, rather than renamed: a directory whose owner `fill` has changed
+        // cannot be moved by an unprivileged process.
+        write_replacing(&ready, b"")
     }
 
     fn idle_slot(&self, cancel: &CancelToken) -> Result<(u32, Flock)> {
@@ -310,6 +328,47 @@ mod tests {
 
     fn none(_: &Path) -> io::Result<()> {
         Ok(())
+    }
+
+    #[test]
+    fn what_is_filled_ahead_is_not_filled_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let cancel = CancelToken::new();
+        let mount = store.cache_mount("m").unwrap();
+        let failed = mount.fill_ahead(|path| {
+            fs::write(path.join("half"), "1")?;
+            Err(io::Error::other("broken"))
+        });
+        assert!(failed.unwrap_err().to_string().starts_with("fill"));
+        mount
+            .fill_ahead(|path| fs::write(path.join("f"), "1"))
+            .unwrap();
+        let again = |_: &Path| -> io::Result<()> { panic!("filled twice") };
+        mount.fill_ahead(again).unwrap();
+        let mounted = mount.mount(Sharing::Locked, &cancel, again).unwrap();
+        let names = fs::read_dir(mounted.path()).unwrap();
+        let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["f"]);
+    }
+
+    #[test]
+    fn filling_ahead_waits_for_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let cancel = CancelToken::new();
+        let mount = store.cache_mount("m").unwrap();
+        let again = |_: &Path| -> io::Result<()> { panic!("filled by two") };
+        let fill = |path: &Path| {
+            mount.fill_ahead(again).map_err(io::Error::other)?;
+            fs::write(path.join("f"), "1")
+        };
+        for sharing in [Sharing::Shared, Sharing::Locked] {
+            let mounted = mount.mount(sharing, &cancel, fill).unwrap();
+            assert!(mounted.path().join("f").exists());
+            drop(mounted);
+            assert!(store.remove_cache_mount("m").unwrap());
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rbuild_progress::CancelToken;
+use rustix::pipe::fcntl_setpipe_size;
 
 use super::LayerStore;
 use super::bytes::rewind;
@@ -16,6 +17,9 @@ use crate::{Entry, Error, FileView, Kind, Node, NodeKind, Result};
 
 /// Bytes gathered before they go to a job.
 const PIPE_BUFFER: usize = 1 << 16;
+
+/// What may lie in the pipe to a job, so that neither side waits for the other at each file.
+const PIPE_LENGTH: usize = 1 << 20;
 
 /// Something of a view that is to be written into a directory.
 #[derive(Clone, Debug)]
@@ -90,6 +94,8 @@ impl LayerStore {
         };
         let wrap = |source| Error::io("make", "a pipe", source);
         let (output, input) = io::pipe().map_err(wrap)?;
+        // A user may have used up what there is for pipes; a short one does as well.
+        fcntl_setpipe_size(&input, PIPE_LENGTH).ok();
         let (written, made) = std::thread::scope(|scope| {
             let job = scope.spawn(|| {
                 // Closed when the job is done: whoever still writes is told then.

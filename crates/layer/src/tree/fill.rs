@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rbuild_progress::{CancelReader, CancelToken};
 
-use super::amend::file;
+use super::amend::{PIECE, file};
 use super::create::{Maker, Parents};
 use super::lists::{decode_amended, read_list};
 use crate::beneath::Root;
@@ -25,7 +25,7 @@ pub(super) fn fill(
 ) -> Result<()> {
     let items = decode_amended(&read_list(list)?)?;
     let mut maker = Maker::new(Root::open(root)?, site, Parents::Fresh, cancel);
-    let mut bytes = CancelReader::new(BufReader::with_capacity(1 << 17, bytes), cancel);
+    let mut bytes = BufReader::with_capacity(PIECE, CancelReader::new(bytes, cancel));
     for item in &items {
         cancel.check()?;
         match item.entry.kind {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use rbuild_graph::{ExecMount, ExecMountKind, Sharing};
 use rbuild_layer::{FileView, Filling, Top};
@@ -14,6 +16,9 @@ use rbuild_store::MountedCache;
 use super::StepMounts;
 use crate::file::EmptyView;
 use crate::{LocalWorker, Output, Result};
+
+/// Mounts that are brought from elsewhere at the same time.
+const AT_ONCE: usize = 4;
 
 /// A cache mount as a step wants it.
 struct Wanted<'a> {
@@ -45,6 +50,7 @@ impl LocalWorker<'_> {
                 by_name.entry(name).or_default().push((place, wanted));
             }
         }
+        self.restore_at_once(&by_name, cx);
         let mut shown = BTreeMap::new();
         for mut same in by_name.into_values() {
             let is_locked =
@@ -128,11 +134,11 @@ impl LocalWorker<'_> {
         wanted: &Wanted<'_>,
         cx: &OpContext<'_>,
     ) -> Result<(MountedCache, Option<(u64, u64)>)> {
-        let fill = |dir: &Path| {
-            let filled = self.fill_cache(dir, wanted.shape, wanted.first.as_ref(), cx);
-            filled.map_err(io::Error::other)
-        };
         if let Some(dir) = self.cache_dirs.get(wanted.id) {
+            let fill = |dir: &Path| {
+                let filled = self.fill_cache(dir, wanted.shape, wanted.first.as_ref(), cx);
+                filled.map_err(io::Error::other)
+            };
             let taken = self
                 .store
                 .mount_host_dir(dir, wanted.sharing, cx.cancel, fill)?;
@@ -143,20 +149,68 @@ impl LocalWorker<'_> {
         let name = name_of(wanted.id, wanted.shape, wanted.first.as_ref(), cx)?;
         let cache = self.store.cache_mount(&name)?;
         self.store.note_use(&format!("mount {name}"));
-        let Some(elsewhere) = self.mounts_elsewhere else {
-            return Ok((cache.mount(wanted.sharing, cx.cancel, fill)?, None));
-        };
-        elsewhere.used(&name, wanted.id);
-        let restore_or_fill =
-            |dir: &Path| match elsewhere.restore(&name, wanted.id, dir, cx.cancel)? {
-                true => Ok(()),
-                false => fill(dir),
-            };
-        let mounted = cache.mount(wanted.sharing, cx.cancel, restore_or_fill)?;
-        Ok((mounted, None))
+        if let Some(elsewhere) = self.mounts_elsewhere {
+            elsewhere.used(&name, wanted.id);
+        }
+        let begin = |dir: &Path| self.begin(dir, &name, wanted, cx);
+        Ok((cache.mount(wanted.sharing, cx.cancel, begin)?, None))
     }
 
-    /// Makes a new directory what it is to be at first.
+    /// Brings the new ones among several from elsewhere side by side, as far as nobody else is at them.
+    ///
+    /// They are not held: they are taken one after the other when all are here. What fails is tried again
+    /// then, and told.
+    fn restore_at_once(
+        &self,
+        by_name: &BTreeMap<String, Vec<(usize, Wanted<'_>)>>,
+        cx: &OpContext<'_>,
+    ) {
+        let wanted = by_name.iter().filter_map(|(name, same)| {
+            let (_, wanted) = same.first()?;
+            (!self.cache_dirs.contains_key(wanted.id)).then_some((name, wanted))
+        });
+        let wanted: Vec<_> = wanted.collect();
+        if self.mounts_elsewhere.is_none() || wanted.len() < 2 {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let one_by_one = || {
+            while let Some((name, wanted)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let begun = self
+                    .store
+                    .cache_mount(name)
+                    .and_then(|cache| cache.fill_ahead(|dir| self.begin(dir, name, wanted, cx)));
+                if let Err(error) = begun {
+                    tracing::debug!(%error, name, "a cache mount is not there ahead");
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..wanted.len().min(AT_ONCE) {
+                scope.spawn(one_by_one);
+            }
+        });
+    }
+
+    /// Makes a new directory of the mount that the store calls `name` what it is to be at first: what it is
+    /// elsewhere, else what the mount says.
+    fn begin(
+        &self,
+        dir: &Path,
+        name: &str,
+        wanted: &Wanted<'_>,
+        cx: &OpContext<'_>,
+    ) -> io::Result<()> {
+        if let Some(elsewhere) = self.mounts_elsewhere
+            && elsewhere.restore(name, wanted.id, dir, cx.cancel)?
+        {
+            return Ok(());
+        }
+        let filled = self.fill_cache(dir, wanted.shape, wanted.first.as_ref(), cx);
+        filled.map_err(io::Error::other)
+    }
+
+    /// Makes a new directory what the mount says.
     fn fill_cache(
         &self,
         dir: &Path,
