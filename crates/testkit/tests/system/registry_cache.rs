@@ -1,18 +1,11 @@
 //! Caches in a real registry, and records in images: each machine is a store of its own.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 
 use rbuild_testkit::{Finished, Privilege, Registry, Tree, granted};
 
+use crate::machines::{STEPS, blob_bytes, image_id};
 use crate::place::{Place, cached_steps};
-
-const STEPS: &str = "FROM busybox AS made\n\
-    COPY in /in\n\
-    RUN head -c 3000000 /dev/urandom > /out && cat /in >> /out\n\
-    FROM busybox\n\
-    COPY --from=made /out /out\n\
-    RUN md5sum /out > /sum\n";
 
 /// Without a stage whose results are not in the image.
 const ONE_STAGE: &str = "FROM busybox\n\
@@ -26,19 +19,6 @@ fn machine(steps: &str) -> Place {
 
 fn build(place: &Place, words: &[&str]) -> Finished {
     place.build(words).expect_success()
-}
-
-fn image_id(place: &Place, name: &str) -> String {
-    let shown = place.run(&["inspect", name]).expect_success().stdout;
-    let at = shown.find("\"Id\"").expect("an id");
-    shown[at..].lines().next().expect("a line").to_owned()
-}
-
-fn blob_bytes(place: &Place) -> u64 {
-    let dir = fs::read_dir(place.store().join("blobs/sha256")).expect("list blobs");
-    dir.flatten()
-        .map(|entry| entry.metadata().expect("look").size())
-        .sum()
 }
 
 #[test]

@@ -1,108 +1,15 @@
 //! Caches in a directory that machines share: each machine is a store of its own.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rbuild_testkit::{Finished, Privilege, TempDir, Tree, granted, run};
+use rbuild_testkit::{Privilege, granted, run};
 
+use crate::machines::{STEPS, Shared, blob_bytes, build, image_id, machine, max, words};
 use crate::place::{LIMIT, Place, cached_steps, shell_in};
-
-const STEPS: &str = "FROM busybox AS made\n\
-    COPY in /in\n\
-    RUN head -c 3000000 /dev/urandom > /out && cat /in >> /out\n\
-    FROM busybox\n\
-    COPY --from=made /out /out\n\
-    RUN md5sum /out > /sum\n";
-
-/// A directory that machines share.
-struct Shared(TempDir);
-
-impl Shared {
-    fn new() -> Self {
-        Self(TempDir::new())
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.0.join("cache")
-    }
-
-    /// Words that write it.
-    fn to(&self, more: &str) -> [String; 2] {
-        let text = format!("type=local,dest={}{more}", self.dir().display());
-        ["--cache-to".to_owned(), text]
-    }
-
-    /// Words that read it.
-    fn from(&self, more: &str) -> [String; 2] {
-        let text = format!("type=local,src={}{more}", self.dir().display());
-        ["--cache-from".to_owned(), text]
-    }
-
-    /// Its blobs, the largest first.
-    fn blobs(&self) -> Vec<PathBuf> {
-        let dir = self.dir().join("blobs/sha256");
-        let blobs = fs::read_dir(dir).expect("list blobs").flatten();
-        let mut blobs: Vec<PathBuf> = blobs.map(|entry| entry.path()).collect();
-        blobs.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).expect("look").len()));
-        blobs
-    }
-
-    /// The blob that is the index.
-    fn index(&self) -> PathBuf {
-        let is_index = |path: &&PathBuf| {
-            let bytes = fs::read(path).expect("read a blob");
-            let text = bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-            let unpacked = run(Command::new("zstd").args(["-dc"]).arg(path), LIMIT);
-            text && unpacked.stdout.starts_with("{\"rbuild_cache_index\"")
-        };
-        let all = self.blobs();
-        all.iter()
-            .find(is_index)
-            .expect("there is an index")
-            .clone()
-    }
-}
-
-fn machine() -> Place {
-    Place::with(STEPS, Tree::new().file("in", "1\n"))
-}
-
-fn words<'a>(lists: &'a [&'a [String]]) -> Vec<&'a str> {
-    lists
-        .iter()
-        .copied()
-        .flatten()
-        .map(String::as_str)
-        .collect()
-}
-
-fn build(place: &Place, lists: &[&[String]]) -> Finished {
-    let mut all = vec!["-t", "x"];
-    all.extend(words(lists));
-    place.build(&all).expect_success()
-}
-
-fn max(shared: &Shared) -> [String; 2] {
-    shared.to(",mode=max")
-}
-
-/// Bytes of all blobs in a store.
-fn blob_bytes(place: &Place) -> u64 {
-    let dir = fs::read_dir(place.store().join("blobs/sha256")).expect("list blobs");
-    dir.flatten()
-        .map(|entry| entry.metadata().expect("look").size())
-        .sum()
-}
-
-fn image_id(place: &Place) -> String {
-    let shown = place.run(&["inspect", "x"]).expect_success().stdout;
-    let at = shown.find("\"Id\"").expect("an id");
-    shown[at..].lines().next().expect("a line").to_owned()
-}
 
 #[test]
 fn another_machine_gets_the_same_image_without_a_byte_of_a_layer() {
@@ -113,7 +20,7 @@ fn another_machine_gets_the_same_image_without_a_byte_of_a_layer() {
     build(&a, &[&max(&shared)]);
     let built = build(&b, &[&shared.from("")]);
     assert_eq!(cached_steps(&built).len(), 4, "{built}");
-    assert_eq!(image_id(&a), image_id(&b));
+    assert_eq!(image_id(&a, "x"), image_id(&b, "x"));
     // Base, documents; the layer of 3 MB stays where it is.
     assert!(blob_bytes(&b) < 2 << 20, "{}", blob_bytes(&b));
     assert_eq!(
@@ -371,80 +278,6 @@ fn a_writer_that_is_killed_leaves_a_cache_that_works() {
         let built = build(&reader, &[&shared.from("")]);
         assert_eq!(cached_steps(&built).len(), 4, "{built}");
         assert!(!built.text().contains("RemoteCache"), "{built}");
-    }
-}
-
-/// Makes a key; the file and the public half.
-fn key(dir: &Path, name: &str) -> (String, String) {
-    let file = dir.join(name).display().to_string();
-    let place = machine();
-    let public = place.run(&["cache", "key", &file]).expect_success().stdout;
-    (file, public.trim().to_owned())
-}
-
-fn signing(file: &str) -> [String; 2] {
-    ["--cache-key".to_owned(), file.to_owned()]
-}
-
-fn trusting(key: &str) -> [String; 2] {
-    ["--cache-trust".to_owned(), key.to_owned()]
-}
-
-#[test]
-fn whoever_may_write_the_place_cannot_change_a_build_that_trusts_a_key() {
-    if !granted(Privilege::Root) {
-        return;
-    }
-    let (shared, keys) = (Shared::new(), TempDir::new());
-    let (main_key, main) = key(&keys, "main");
-    let (evil_key, _) = key(&keys, "evil");
-    let evil = machine();
-    // The attacker's own results, under the very keys that main asks for: unsigned, and signed by them.
-    build(&evil, &[&max(&shared)]);
-    build(&evil, &[&max(&shared), &signing(&evil_key)]);
-    let reader = machine();
-    let built = build(&reader, &[&shared.from(""), &trusting(&main)]);
-    assert!(cached_steps(&built).is_empty(), "{built}");
-    assert!(built.text().contains("not signed"), "{built}");
-    assert!(built.text().contains("not trusted"), "{built}");
-    // Beside them main's own entries are found, and the attacker's later ones do not displace them.
-    let author = machine();
-    build(&author, &[&max(&shared), &signing(&main_key)]);
-    build(
-        &evil,
-        &[
-            &["--no-cache".to_owned()],
-            &max(&shared),
-            &signing(&evil_key),
-        ],
-    );
-    let reader = machine();
-    let built = build(&reader, &[&shared.from(""), &trusting(&main)]);
-    assert_eq!(cached_steps(&built).len(), 4, "{built}");
-    assert_eq!(image_id(&reader), image_id(&author));
-}
-
-#[test]
-fn a_pull_request_reads_main_and_writes_its_own_scope() {
-    if !granted(Privilege::Root) {
-        return;
-    }
-    let (shared, main, request) = (Shared::new(), machine(), machine());
-    build(&main, &[&shared.to(",mode=max,scope=main")]);
-    request.write("Dockerfile", &format!("{STEPS}RUN echo pr > /pr\n"));
-    let (from_main, from_own) = (shared.from(",scope=main"), shared.from(",scope=pr-7"));
-    let built = build(
-        &request,
-        &[&from_main, &from_own, &shared.to(",mode=max,scope=pr-7")],
-    );
-    assert_eq!(cached_steps(&built).len(), 4, "{built}");
-    // Main does not see it; the request's next machine does.
-    for (scopes, expected) in [(vec![&from_main], 4), (vec![&from_main, &from_own], 5)] {
-        let place = machine();
-        place.write("Dockerfile", &format!("{STEPS}RUN echo pr > /pr\n"));
-        let lists: Vec<&[String]> = scopes.iter().map(|words| words.as_slice()).collect();
-        let built = build(&place, &lists);
-        assert_eq!(cached_steps(&built).len(), expected, "{built}");
     }
 }
 
