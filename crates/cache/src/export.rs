@@ -63,6 +63,8 @@ pub struct Results<'a> {
     pub in_result: &'a BTreeSet<LayerId>,
     /// The cache mounts that it used: what the Dockerfile calls them by what the store does.
     pub mounts: &'a BTreeMap<String, String>,
+    /// Those of its steps that did not run, likewise; they go where nothing of that name is yet.
+    pub idle_mounts: &'a BTreeMap<String, String>,
     /// How long sending may take from now on; what saves most for its bytes goes first.
     pub budget: Option<Duration>,
 }

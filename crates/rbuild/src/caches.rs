@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rbuild_cache::{
     Exporter, Imports, LostLayer, Mode, RemoteIndex, Results, Summary, Told, Used, Written, inline,
 };
+use rbuild_graph::Graph;
 use rbuild_layer::{Compression, LayerId};
 use rbuild_oci::Descriptor;
 use rbuild_progress::{CancelToken, Event, Sink, WarningNote};
@@ -85,6 +86,7 @@ impl<'a> Caches<'a> {
             rung: engine.rung(),
             in_result: &image.layers.iter().copied().collect(),
             mounts: &BTreeMap::new(),
+            idle_mounts: &BTreeMap::new(),
             budget: None,
         };
         let records = inline::records(engine.layers(), &results, &image.layers);
@@ -189,6 +191,7 @@ impl<'a> Caches<'a> {
     pub fn export(
         &self,
         engine: &Engine,
+        graph: &Graph,
         (used, in_result): (&BTreeMap<CacheKey, Used>, &BTreeSet<LayerId>),
         (sink, cancel): (&dyn Sink, &CancelToken),
     ) {
@@ -202,6 +205,7 @@ impl<'a> Caches<'a> {
             rung: engine.rung(),
             in_result,
             mounts: &used_mounts,
+            idle_mounts: &mounts::idle(graph, &used_mounts, self.request),
             budget: self.request.cache.budget,
         };
         let done = announced(sink, "exporting cache", |_| {

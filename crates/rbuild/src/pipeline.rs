@@ -198,7 +198,8 @@ impl Built<'_> {
             made: solved.count(Origin::Made),
         };
         let results = (&used, &result_layers(planned, &solved));
-        self.caches.export(engine, results, (sink, cancel));
+        self.caches
+            .export(engine, &planned.plan.graph, results, (sink, cancel));
         Ok(outcome)
     }
 }

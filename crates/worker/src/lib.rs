@@ -25,7 +25,7 @@ mod worker;
 pub use ahead::{Ahead, Made};
 pub use error::{Error, Result};
 pub use index::StoreIndex;
-pub use mount::SecretSource;
+pub use mount::{SecretSource, cache_mounts};
 pub use output::Output;
 pub use ssh::{Keyring, SshAgent};
 pub use uses::{Asked, Cached, Early, FilesAsked, ImageAsked, LayerUse, MadeAs, layer_uses};

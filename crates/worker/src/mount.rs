@@ -18,6 +18,7 @@ use rbuild_store::{MountedCache, StagedDir};
 
 use self::agent::AgentDoor;
 pub(crate) use self::agent::socket_of;
+pub use self::cache::cache_mounts;
 use crate::{Error, LocalWorker, Output, Result};
 
 /// Largest secret, as in BuildKit.

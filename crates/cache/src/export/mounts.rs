@@ -7,7 +7,7 @@ use super::{Results, Shared};
 use crate::entry::Signed;
 use crate::imports::now_secs;
 use crate::index::Index;
-use crate::mounts::{MountEntry, Snapshot, Taking, snapshot};
+use crate::mounts::{MountEntry, Snapshot, Taking, mount_name, snapshot};
 use crate::trust::CLOCK_SKEW;
 use crate::{Error, Result};
 
@@ -51,7 +51,15 @@ impl Shared {
         (token, cancel): (&CancelToken, &CancelToken),
     ) -> Result<Lines> {
         let mut all = Lines::default();
-        let mounts = results.mounts.iter();
+        // What a step has not used just now may be older than what is there.
+        let is_there = |name: &str| {
+            let name = mount_name(results.rung, name);
+            let mut lines = index.mounts.iter().map(|line| &line.entry);
+            lines.any(|entry| entry.name == name && entry.scope == target.spec.scope)
+        };
+        let idle = results.idle_mounts.iter();
+        let idle = idle.filter(|(name, _)| !is_there(name));
+        let mounts = results.mounts.iter().chain(idle);
         for (name, id) in mounts.filter(|(_, id)| target.spec.mounts.include(id)) {
             let sent = match self.mount((target, index), (results.rung, name), token) {
                 Ok((line, sent)) => {

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rbuild_cache::{Error, Imports, MountSent};
+use rbuild_graph::{Graph, Op};
 use rbuild_progress::{CancelToken, Sink};
-use rbuild_worker::MountsElsewhere;
+use rbuild_worker::{MountsElsewhere, cache_mounts};
 
+use crate::BuildRequest;
 use crate::engine::Engine;
 use crate::step::announced;
 
@@ -46,6 +48,24 @@ impl MountsElsewhere for TravellingMounts<'_> {
             Err(error) => Err(io::Error::other(error.chain())),
         }
     }
+}
+
+/// The cache mounts of steps that did not run, by what the store calls them.
+pub(super) fn idle(
+    graph: &Graph,
+    used: &BTreeMap<String, String>,
+    request: &BuildRequest,
+) -> BTreeMap<String, String> {
+    let vertices = graph.topological().into_iter();
+    let steps = vertices.filter_map(|ix| match &graph.vertex(ix).op {
+        Op::Exec(exec) => Some(exec),
+        _ => None,
+    });
+    steps
+        .flat_map(cache_mounts)
+        .filter(|(name, id)| !used.contains_key(name) && !request.cache_dirs.contains_key(*id))
+        .map(|(name, id)| (name, id.to_owned()))
+        .collect()
 }
 
 /// What people are told of a mount that was to be sent; `None` if there is nothing to tell.

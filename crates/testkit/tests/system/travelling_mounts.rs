@@ -30,6 +30,30 @@ fn from(dir: &Path, more: &str) -> String {
 }
 
 #[test]
+fn a_mount_of_a_cached_step_goes_where_none_is_and_displaces_none() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let shared = TempDir::new();
+    let cache = shared.join("cache");
+    let write = to(&cache, ",mode=max,mounts=all");
+    let old = Place::new(COUNTING);
+    build(&old, "1", &[]);
+    let cached = build(&old, "1", std::slice::from_ref(&write));
+    assert!(!cached.text().contains("found 7"), "{cached}");
+    let next = build(
+        &Place::new(COUNTING),
+        "2",
+        &[from(&cache, ",mounts=all"), write.clone()],
+    );
+    assert!(next.text().contains("run 1"), "{next}");
+    // What the first machine has is older now.
+    build(&old, "1", &[write]);
+    let last = build(&Place::new(COUNTING), "3", &[from(&cache, ",mounts=all")]);
+    assert!(last.text().contains("run 2"), "{last}");
+}
+
+#[test]
 fn a_mount_goes_from_machine_to_machine() {
     if !granted(Privilege::Root) {
         return;

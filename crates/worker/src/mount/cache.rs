@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use rbuild_graph::{ExecMount, ExecMountKind, Sharing};
+use rbuild_graph::{ExecMount, ExecMountKind, ExecOp, Sharing};
 use rbuild_layer::{FileView, Filling, Top};
 use rbuild_sandbox::MountSource;
 use rbuild_solver::OpContext;
@@ -249,20 +249,39 @@ type Shape = (Option<u32>, Option<u32>, Option<u32>);
 type First = (Box<dyn FileView>, Selection);
 
 /// Names the directory: who fills or shapes one differently gets a different one, as in BuildKit.
-fn name_of(
-    id: &str,
-    (mode, uid, gid): Shape,
-    first: Option<&First>,
-    cx: &OpContext<'_>,
-) -> Result<String> {
-    let shape = format!("{mode:?} {uid:?} {gid:?}");
+fn name_of(id: &str, shape: Shape, first: Option<&First>, cx: &OpContext<'_>) -> Result<String> {
     Ok(match first {
-        None if shape == "None None None" => id.to_owned(),
-        None => format!("{id} {shape}"),
+        None => name_of_empty(id, shape),
         Some((view, selection)) => {
             let content = content_of(view.as_ref(), selection, cx.cancel)?;
-            format!("{id} {shape} {content}")
+            let (mode, uid, gid) = shape;
+            format!("{id} {mode:?} {uid:?} {gid:?} {content}")
         }
+    })
+}
+
+/// The name of a directory that nothing fills.
+fn name_of_empty(id: &str, (mode, uid, gid): Shape) -> String {
+    match format!("{mode:?} {uid:?} {gid:?}").as_str() {
+        "None None None" => id.to_owned(),
+        shape => format!("{id} {shape}"),
+    }
+}
+
+/// The cache mounts of a step: what the store calls each, and what the Dockerfile does.
+///
+/// Without those that `from` fills: their names hang on its files, which only a step that runs looks at.
+pub fn cache_mounts(exec: &ExecOp) -> impl Iterator<Item = (String, &str)> {
+    exec.mounts.iter().filter_map(|mount| match &mount.kind {
+        ExecMountKind::Cache {
+            id,
+            input: None,
+            mode,
+            uid,
+            gid,
+            ..
+        } => Some((name_of_empty(id, (*mode, *uid, *gid)), id.as_str())),
+        _ => None,
     })
 }
 
