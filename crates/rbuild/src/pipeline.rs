@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use rbuild_cache::Used;
 use rbuild_frontend::Plan;
 use rbuild_graph::{Graph, Op};
 use rbuild_layer::LayerId;
 use rbuild_progress::{CancelToken, Event, Sink, VertexKey, WarningNote};
-use rbuild_solver::{CacheIndex, Origin, SolveError, SolveRequest, Solved, solve};
+use rbuild_solver::{CacheIndex, CacheKey, Origin, SolveError, SolveRequest, Solved, solve};
 use rbuild_source::LocalContext;
 use rbuild_store::{HostDir, Lease};
 use rbuild_worker::{Ahead, Asked, MountsElsewhere, Output, StoreIndex, layer_uses};
@@ -134,6 +135,47 @@ impl Built<'_> {
         }
     }
 
+    /// Carries out the steps, which listen to `steps`; also what was used of caches, and what is new for them.
+    fn solved(
+        &self,
+        early: Option<&Early>,
+        steps: &CancelToken,
+    ) -> Result<(Solved<Output>, BTreeMap<CacheKey, Used>)> {
+        let engine = self.engine;
+        let layers = engine.layers().clone();
+        let listeners = early.map(Early::listener).into_iter();
+        let listeners = listeners.chain(self.caches.listener()).collect();
+        let ahead = Ahead::telling(layers, listeners);
+        let ahead = Arc::new(ahead.map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?);
+        let shared = Shared {
+            locals: self.locals,
+            ahead: &ahead,
+            lease: self.lease,
+            agents: self.agents,
+            caches: self.caches,
+            cache_dirs: self.cache_dirs,
+        };
+        let local = StoreIndex::new(Arc::clone(engine.store()), engine.rung());
+        let index = self.caches.index(&local, engine, steps);
+        let cache: &dyn CacheIndex = match self.caches.is_empty() {
+            true => &local,
+            false => &index,
+        };
+        let given = (&shared, cache);
+        let solved = solve_plan(
+            engine,
+            self.request,
+            self.planned,
+            given,
+            (self.sink, steps),
+        )?;
+        ahead.close();
+        if let Some(early) = early {
+            early.close();
+        }
+        Ok((solved, index.used()))
+    }
+
     /// Carries out the steps, which listen to `steps`, and hands out the result.
     fn finish(&self, early: Option<&Early>, steps: &CancelToken) -> Result<Outcome> {
         let Built {
@@ -145,30 +187,7 @@ impl Built<'_> {
             cancel,
             ..
         } = *self;
-        let layers = engine.layers().clone();
-        let listeners = early.map(Early::listener).into_iter();
-        let listeners = listeners.chain(self.caches.listener()).collect();
-        let ahead = Ahead::telling(layers, listeners);
-        let ahead = Arc::new(ahead.map_err(|e| BuildError::caused(crate::ErrorKind::Host, e))?);
-        let shared = Shared {
-            locals: self.locals,
-            ahead: &ahead,
-            lease,
-            agents: self.agents,
-            caches: self.caches,
-            cache_dirs: self.cache_dirs,
-        };
-        let local = StoreIndex::new(Arc::clone(engine.store()), engine.rung());
-        let index = self.caches.index(&local, engine, steps);
-        let cache: &dyn CacheIndex = match self.caches.is_empty() {
-            true => &local,
-            false => &index,
-        };
-        let solved = solve_plan(engine, request, planned, (&shared, cache), (sink, steps))?;
-        ahead.close();
-        if let Some(early) = early {
-            early.close();
-        }
+        let (solved, used) = self.solved(early, steps)?;
         for local in self.locals.values() {
             local.save(engine.store())?;
         }
@@ -179,7 +198,6 @@ impl Built<'_> {
             epoch,
             latest: reproduce::latest(request, epoch),
         };
-        let used = index.used();
         let images = planned.plan.results.iter().map(|result| {
             let stores = (engine.layers(), &**lease);
             let mut image =
