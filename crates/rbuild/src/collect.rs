@@ -168,6 +168,7 @@ impl Gathering<'_> {
             entry.description = format!("cache mount {id}");
             entry.in_use = mount.in_use;
             entry.size_bytes = mount.bytes;
+            entry.created = mount.filled;
             entries.push(entry);
         }
         Ok(entries)

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rbuild_oci::Digest;
 use rbuild_progress::CancelToken;
@@ -48,6 +49,8 @@ pub struct MountUsage {
     pub bytes: u64,
     /// Whether somebody uses one of them.
     pub in_use: bool,
+    /// When the first of them was filled.
+    pub filled: Option<SystemTime>,
 }
 
 /// What clearing a cache mount did.
@@ -160,6 +163,11 @@ impl CacheMount {
         unreachable!("there are fewer users than numbers")
     }
 
+    fn filled(&self) -> Option<SystemTime> {
+        let ready = fs::metadata(self.slot_file(0, "ready"));
+        ready.and_then(|ready| ready.modified()).ok()
+    }
+
     fn slot_file(&self, slot: u32, kind: &str) -> PathBuf {
         self.dir.join(format!("{slot}.{kind}"))
     }
@@ -250,7 +258,15 @@ impl Store {
                 all.in_use |= lock::try_take(&lock, Mode::Exclusive)?.is_none();
             }
         }
+        if let Some(usage) = &mut usage {
+            usage.filled = mount.filled();
+        }
         Ok(usage)
+    }
+
+    /// When the first directory of the cache mount named `id` was filled.
+    pub(crate) fn cache_mount_filled(&self, id: &str) -> Result<Option<SystemTime>> {
+        Ok(self.cache_mount(id)?.filled())
     }
 
     pub(crate) fn is_cache_mount_in_use(&self, id: &str) -> Result<bool> {

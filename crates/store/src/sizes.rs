@@ -76,6 +76,7 @@ impl Store {
                 let usage = MountUsage {
                     bytes: measured.bytes,
                     in_use: self.is_cache_mount_in_use(&id)?,
+                    filled: self.cache_mount_filled(&id)?,
                 };
                 if measured.bytes > 0 && !usage.in_use {
                     sizes.insert(id, usage);

@@ -79,6 +79,14 @@ impl Store {
             .filter(|cost| !cost.is_zero()))
     }
 
+    /// When something was last used, in seconds since 1970, as written down; `None` if nobody knows.
+    pub fn last_use(&self, name: &str) -> Result<Option<u64>> {
+        let row = self.get(Table::Uses, name)?;
+        Ok(row
+            .and_then(|row| Use::decode(&row))
+            .map(|known| known.last_used))
+    }
+
     /// Writes down what was noted since the last call, in one transaction.
     ///
     /// On failure the notes are lost: they are not worth a build.

@@ -47,7 +47,8 @@ pub trait MountsElsewhere: Send + Sync {
     /// Fills a directory of a mount that is new in this store; tells whether it did.
     ///
     /// `dir` is empty, mode 0755 and ours, and must be so again if it is not filled. Called before the step
-    /// runs, which waits for it, with the mount locked. Whoever implements it tells people what went wrong.
+    /// runs, which waits for it, with the mount locked; for several mounts at once, and once more for one that
+    /// failed. Whoever implements it tells people what went wrong.
     /// Errors: the build was cancelled, or the directory is not empty any more; it is then filled anew by
     /// whoever mounts it next.
     fn restore(&self, name: &str, id: &str, dir: &Path, cancel: &CancelToken) -> io::Result<bool>;

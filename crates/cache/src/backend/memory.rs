@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rbuild_oci::{Descriptor, Digest};
@@ -18,6 +18,8 @@ pub(crate) struct MemoryBackend {
     indexes: Mutex<Vec<IndexDocument>>,
     /// How many blobs may still be fetched.
     fetches: AtomicUsize,
+    /// Whether the one that is too much cancels the build instead of failing.
+    cancels: AtomicBool,
 }
 
 impl MemoryBackend {
@@ -26,7 +28,14 @@ impl MemoryBackend {
             blobs: Mutex::default(),
             indexes: Mutex::default(),
             fetches: AtomicUsize::new(usize::MAX),
+            cancels: AtomicBool::new(false),
         }
+    }
+
+    /// Cancels the build after this many fetches.
+    pub(crate) fn cancel_after(&self, fetches: usize) {
+        self.break_after(fetches);
+        self.cancels.store(true, Ordering::SeqCst);
     }
 
     /// Fails after this many fetches.
@@ -91,6 +100,10 @@ impl Backend for MemoryBackend {
         let allowed = self
             .fetches
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left);
+        if allowed.is_err() && self.cancels.load(Ordering::SeqCst) {
+            cancel.cancel();
+            cancel.check()?;
+        }
         allowed.map_err(|_| Error::place("memory", "fetch a blob", "it is broken"))?;
         let bytes = self.lock().get(&blob.digest).cloned();
         let bytes = bytes.ok_or_else(|| Error::Gone {

@@ -51,17 +51,17 @@ impl Shared {
         (token, cancel): (&CancelToken, &CancelToken),
     ) -> Result<Lines> {
         let mut all = Lines::default();
-        // What a step has not used just now may be older than what is there.
-        let is_there = |name: &str| {
-            let name = mount_name(results.rung, name);
-            let mut lines = index.mounts.iter().map(|line| &line.entry);
-            lines.any(|entry| entry.name == name && entry.scope == target.spec.scope)
-        };
-        let idle = results.idle_mounts.iter();
-        let idle = idle.filter(|(name, _)| !is_there(name));
-        let mounts = results.mounts.iter().chain(idle);
+        let mounts = results.mounts.iter();
         for (name, id) in mounts.filter(|(_, id)| target.spec.mounts.include(id)) {
-            let sent = match self.mount((target, index), (results.rung, name), token) {
+            let previous = self.previous((target, index), &mount_name(results.rung, name));
+            let time = time_after(&previous, now_secs());
+            let taken = self.mount(
+                (target, index),
+                (results.rung, name),
+                (&previous, time),
+                token,
+            );
+            let sent = match taken {
                 Ok((line, sent)) => {
                     all.lines.extend(line);
                     sent
@@ -72,32 +72,66 @@ impl Shared {
             };
             all.told.push((id.clone(), sent));
         }
+        let idle = results.idle_mounts.iter();
+        for (name, _) in idle.filter(|(_, id)| target.spec.mounts.include(id)) {
+            match self.idle_mount((target, index), (results.rung, name), token) {
+                Ok(line) => all.lines.extend(line),
+                Err(Error::Cancelled) if cancel.is_cancelled() => return Err(Error::Cancelled),
+                // This build did nothing with it, so nobody waits for it.
+                Err(error) => tracing::debug!(%error, name, "an idle cache mount is not sent"),
+            }
+        }
         Ok(all)
+    }
+
+    /// A mount that this build has not used, if the place has none of that name. It is as old as its last use:
+    /// whatever another build says of it in the meantime is newer.
+    fn idle_mount(
+        &self,
+        (target, index): (&Target, &Index),
+        (rung, name): (&str, &str),
+        cancel: &CancelToken,
+    ) -> Result<Option<Signed<MountEntry>>> {
+        let store = self.layers.store();
+        let Some(used) = store.last_use(&format!("mount {name}"))? else {
+            return Ok(None);
+        };
+        let previous = self.previous((target, index), &mount_name(rung, name));
+        if !previous.is_empty() {
+            return Ok(None);
+        }
+        let (line, _) = self.mount((target, index), (rung, name), (&previous, used), cancel)?;
+        Ok(line)
+    }
+
+    /// What the same writer said of a mount: others may lie about where bytes are.
+    fn previous(&self, (target, index): (&Target, &Index), name: &str) -> Vec<MountEntry> {
+        let ours = self.writer.key.as_ref().map(|key| key.public().to_string());
+        let previous = index.mounts.iter().filter(|line| {
+            let signer = line.signature.as_ref().map(|signature| &signature.key);
+            let entry = &line.entry;
+            signer == ours.as_ref() && entry.scope == target.spec.scope && entry.name == name
+        });
+        previous.map(|line| line.entry.clone()).collect()
     }
 
     fn mount(
         &self,
         (target, index): (&Target, &Index),
         (rung, name): (&str, &str),
+        (previous, now): (&[MountEntry], u64),
         cancel: &CancelToken,
     ) -> Result<(Option<Signed<MountEntry>>, MountSent)> {
         cancel.check()?;
-        let ours = self.writer.key.as_ref().map(|key| key.public().to_string());
-        // Built upon is what the same writer said: others may lie about where bytes are.
-        let previous = index.mounts.iter().filter(|line| {
-            let signer = line.signature.as_ref().map(|signature| &signature.key);
-            signer == ours.as_ref() && line.entry.scope == target.spec.scope
-        });
-        let previous: Vec<MountEntry> = previous.map(|line| line.entry.clone()).collect();
         let taking = Taking {
             layers: &self.layers,
             name,
             rung,
-            previous: &previous,
+            previous,
             backend: target.backend(),
             scope: &target.spec.scope,
             writer: &self.writer.name,
-            now: time_after(&previous, now_secs()),
+            now,
             max_bytes: target.spec.mounts_max,
         };
         Ok(match snapshot(&taking, cancel)? {

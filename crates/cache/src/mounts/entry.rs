@@ -13,7 +13,8 @@ pub struct MountEntry {
     pub scope: String,
     /// Who wrote it, as they call themselves; worth something only where it is signed.
     pub writer: String,
-    /// When it was written, in seconds since 1970.
+    /// When it was written, in seconds since 1970; of a mount that its writer had not used just then, when it was
+    /// last used.
     pub created: u64,
     /// What its files hold, in bytes.
     pub bytes: u64,

@@ -191,18 +191,14 @@ impl List {
         for frame in &self.frames {
             let size = self.packs.get(frame.pack as usize).map(|pack| pack.size);
             let end = frame.offset.checked_add(frame.stored.into());
-            if size.is_none() || end.is_none() || end > size || frame.raw as usize > MAX_FRAME {
+            let raw = frame.raw as usize;
+            let longest = zstd::zstd_safe::compress_bound(raw.min(MAX_FRAME));
+            let is_sized = raw <= MAX_FRAME && frame.stored as usize <= longest;
+            if size.is_none() || end.is_none() || end > size || !is_sized {
                 return Err("a frame is not within its pack".to_owned());
             }
         }
-        for chunk in &self.chunks {
-            let raw = self.frames.get(chunk.frame as usize).map(|frame| frame.raw);
-            let end = chunk.at.checked_add(chunk.length);
-            let is_sized = (1..=chunker::MAX).contains(&(chunk.length as usize));
-            if raw.is_none() || end.is_none() || end > raw || !is_sized {
-                return Err("a chunk is not within its frame".to_owned());
-            }
-        }
+        self.check_chunks()?;
         for ((entry, size), chunks) in regular(&self.index).zip(&self.files) {
             let lengths = chunks.iter().map(|chunk| {
                 let chunk = self.chunks.get(*chunk as usize);
@@ -212,6 +208,33 @@ impl List {
                 let path = String::from_utf8_lossy(&entry.path);
                 return Err(format!("{path}: its chunks are not its bytes"));
             }
+            // Of a chunk of few bytes that is named often there could be more than memory holds.
+            if chunks.len() as u64 > size / chunker::MIN as u64 + 1 {
+                let path = String::from_utf8_lossy(&entry.path);
+                return Err(format!("{path}: it has more chunks than its bytes have"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl List {
+    /// Chunks of a frame do not overlap: together they are no longer than it.
+    fn check_chunks(&self) -> Result<(), String> {
+        let mut room: Vec<u32> = self.frames.iter().map(|frame| frame.raw).collect();
+        for chunk in &self.chunks {
+            let raw = self.frames.get(chunk.frame as usize).map(|frame| frame.raw);
+            let end = chunk.at.checked_add(chunk.length);
+            let is_sized = (1..=chunker::MAX).contains(&(chunk.length as usize));
+            if raw.is_none() || end.is_none() || end > raw || !is_sized {
+                return Err("a chunk is not within its frame".to_owned());
+            }
+            let left = room.get_mut(chunk.frame as usize);
+            let taken = left.and_then(|left| {
+                *left = left.checked_sub(chunk.length)?;
+                Some(())
+            });
+            taken.ok_or("a frame has more chunks than bytes")?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ mod packs;
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::thread;
+use std::thread::{self, Builder};
 
 use rbuild_layer::LayerStore;
 use rbuild_progress::CancelToken;
@@ -68,16 +68,20 @@ fn filled(
     let packs = Packs::of(&list, (backend, store, cancel));
     let frames = Frames::of(&list, &packs);
     thread::scope(|scope| {
-        for _ in 0..packs.hands() {
-            scope.spawn(|| packs.fetch_all());
-        }
-        for _ in 0..frames.hands() {
-            scope.spawn(|| frames.unpack_all());
-        }
-        let entries = list.index.entries().to_vec();
-        let write = |out: &mut dyn Write| frames.write(out);
-        let planted = layers.plant((dir, list.top), entries, write, cancel);
-        // Those who still fetch end with what they have begun.
+        let _guard = packs.flow.guard();
+        let hand = |work: &'static str| Builder::new().name(work.to_owned());
+        let fetchers = (0..packs.hands())
+            .map(|_| hand("rbuild-fetch").spawn_scoped(scope, || packs.fetch_all()));
+        let unpackers = (0..frames.hands())
+            .map(|_| hand("rbuild-unpack").spawn_scoped(scope, || frames.unpack_all()));
+        let hands: io::Result<Vec<_>> = fetchers.chain(unpackers).collect();
+        let hands = hands.map_err(Error::at("start threads for", Path::new("a cache mount")));
+        let planted = hands.and_then(|_| {
+            let entries = list.index.entries().to_vec();
+            let write = |out: &mut dyn Write| frames.write(out);
+            layers.plant((dir, list.top), entries, write, cancel)
+        });
+        // Those who still fetch or unpack end with what they have begun.
         packs.flow.end();
         planted
     })?;

@@ -295,6 +295,48 @@ fn whatever_fails_leaves_a_new_directory() {
 }
 
 #[test]
+fn a_restore_that_is_cancelled_on_the_way_leaves_a_new_directory() {
+    let (a, place) = (Machine::new(), MemoryBackend::new());
+    let mount = a.mounted(None).unwrap();
+    fs::write(mount.path().join("f"), noise(40_000_000, 1)).unwrap();
+    drop(mount);
+    let (entry, _) = new(a.snapshot(&[], &place));
+    assert!(entry.packs.len() > 4, "{}", entry.packs.len());
+    for fetches in 0..=entry.packs.len() {
+        let b = Machine::new();
+        let dir = tempfile::tempdir().unwrap();
+        place.cancel_after(fetches);
+        let error = b.restore(&entry, &place, dir.path()).unwrap_err();
+        assert!(matches!(error, Error::Cancelled), "{fetches}: {error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn what_is_needed_again_much_later_comes_again() {
+    let (a, place) = (Machine::new(), MemoryBackend::new());
+    let mount = a.mounted(None).unwrap();
+    // Far more frames than are kept, in one order and then in another.
+    let bytes = noise(12_000_000, 1);
+    let (front, back) = bytes.split_at(5_000_000);
+    let turned = [back, front, back].concat();
+    for (name, bytes) in [("a", &bytes), ("b", &bytes), ("c", &turned)] {
+        fs::write(mount.path().join(name), bytes).unwrap();
+    }
+    drop(mount);
+    let (entry, blobs) = new(a.snapshot(&[], &place));
+    assert!(sum(&blobs) < 13_500_000, "{}", sum(&blobs));
+    let b = Machine::new();
+    let mount = b.mounted(Some((&entry, &place))).unwrap();
+    for (name, bytes) in [("a", &bytes), ("b", &bytes), ("c", &turned)] {
+        assert!(
+            fs::read(mount.path().join(name)).unwrap() == *bytes,
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn a_list_that_lies_restores_nothing() {
     let (a, place) = (Machine::new(), MemoryBackend::new());
     let mount = a.mounted(None).unwrap();
@@ -331,6 +373,26 @@ fn a_list_that_lies_restores_nothing() {
     check(&|list| list.frames[0].stored -= 1, "Corrupt");
     check(&|list| list.frames[0].offset += 1, "not within its pack");
     check(&|list| list.chunks[0].at = u32::MAX, "not within its frame");
+    check(
+        &|list| list.frames[0].stored = 2 << 20,
+        "not within its pack",
+    );
+    // Work without end out of few bytes: the same chunk over and over, listed or used.
+    let twice = |list: &mut List| {
+        let last = *list.chunks.last().unwrap();
+        list.chunks.push(last);
+    };
+    check(&twice, "more chunks than bytes");
+    let in_bits = |list: &mut List| {
+        let small = u32::try_from(list.chunks.len() - 1).unwrap();
+        let mut entries = list.index.entries().to_vec();
+        let content = rbuild_layer::ContentDigest::empty();
+        let kind = Kind::File { size: 3, content };
+        entries.push(Entry::new("h", kind, 0o644, Default::default()));
+        list.index = LayerIndex::new(entries).unwrap();
+        list.files.push(vec![small; 3]);
+    };
+    check(&in_bits, "more chunks than its bytes");
     check(&|list| list.packs[0].size += 1, "its entry does not");
     let device = |list: &mut List| {
         let mut entries = list.index.entries().to_vec();

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use rbuild_testkit::{Finished, Privilege, TempDir, granted, need_tool, run};
 
@@ -82,6 +84,65 @@ fn a_mount_goes_from_machine_to_machine() {
     assert!(fourth.text().contains("run 3"), "{fourth}");
     assert!(!fourth.text().contains("importing cache mount"), "{fourth}");
     machine.assert_intact();
+}
+
+#[test]
+fn a_mount_that_lay_idle_is_as_old_as_its_last_use() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let shared = TempDir::new();
+    let cache = shared.join("cache");
+    let old = Place::new(COUNTING);
+    build(&old, "1", &[]);
+    // Ages are counted in seconds.
+    thread::sleep(Duration::from_millis(1100));
+    let main = to(&cache, ",mode=max,mounts=all,scope=main");
+    build(&Place::new(COUNTING), "2", &[main]);
+    let request = to(&cache, ",mode=max,mounts=all,scope=pr");
+    build(&old, "1", &[request]);
+    let both = ["pr", "main"].map(|scope| from(&cache, &format!(",mounts=all,scope={scope}")));
+    let reader = build(&Place::new(COUNTING), "3", &both);
+    assert!(reader.text().contains("run 2"), "{reader}");
+    assert!(!reader.text().contains("run 1"), "{reader}");
+    let own = build(&Place::new(COUNTING), "4", &both[..1]);
+    assert!(own.text().contains("run 1"), "{own}");
+}
+
+#[test]
+fn several_mounts_of_a_step_come_at_once_and_one_that_is_damaged_alone_is_empty() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let mounts = "FROM busybox\nARG N\nRUN --mount=type=cache,id=a,target=/a \
+        --mount=type=cache,id=b,target=/b,sharing=locked --mount=type=cache,id=c,target=/c,sharing=private \
+        for d in a b c; do cat /$d/runs; echo \"of $d: run $N\" >> /$d/runs; done; true\n";
+    let shared = TempDir::new();
+    let cache = shared.join("cache");
+    let read = from(&cache, ",mounts=all");
+    build(&Place::new(mounts), "1", &[to(&cache, ",mounts=all")]);
+    let place = Place::new(mounts);
+    let all = build(&place, "2", std::slice::from_ref(&read));
+    for id in ["a", "b", "c"] {
+        let imported = format!("importing cache mount {id}");
+        assert_eq!(all.text().matches(&imported).count(), 1, "{all}");
+        assert!(all.text().contains(&format!("of {id}: run 1")), "{all}");
+    }
+    place.assert_intact();
+    let blobs = fs::read_dir(cache.join("blobs/sha256")).expect("list blobs");
+    let pack = blobs.flatten().map(|entry| entry.path()).find(|path| {
+        let bytes = fs::read(path).expect("read a blob");
+        bytes.len() < 64 && bytes.windows(5).any(|part| part == b"of b:")
+    });
+    fs::remove_file(pack.expect("there is a pack")).expect("remove the pack");
+    let place = Place::new(mounts);
+    let rest = build(&place, "3", &[read]);
+    for (id, is_there) in [("a", true), ("b", false), ("c", true)] {
+        let there = rest.text().contains(&format!("of {id}: run 1"));
+        assert_eq!(there, is_there, "{rest}");
+    }
+    rest.expect_text("the cache mount b is not restored");
+    place.assert_intact();
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! `--mount=type=cache`: a directory that outlives the build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, Builder};
 
 use rbuild_graph::{ExecMount, ExecMountKind, ExecOp, Sharing};
 use rbuild_layer::{FileView, Filling, Top};
@@ -169,7 +169,9 @@ impl LocalWorker<'_> {
             let (_, wanted) = same.first()?;
             (!self.cache_dirs.contains_key(wanted.id)).then_some((name, wanted))
         });
-        let wanted: Vec<_> = wanted.collect();
+        // People are told of each by its id; those that share one follow.
+        let mut ids = BTreeSet::new();
+        let wanted: Vec<_> = wanted.filter(|(_, one)| ids.insert(one.id)).collect();
         if self.mounts_elsewhere.is_none() || wanted.len() < 2 {
             return;
         }
@@ -187,7 +189,10 @@ impl LocalWorker<'_> {
         };
         thread::scope(|scope| {
             for _ in 0..wanted.len().min(AT_ONCE) {
-                scope.spawn(one_by_one);
+                let spawned = Builder::new().spawn_scoped(scope, one_by_one);
+                if let Err(error) = spawned {
+                    tracing::debug!(%error, "no further thread for cache mounts");
+                }
             }
         });
     }

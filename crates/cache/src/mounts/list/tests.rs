@@ -28,19 +28,19 @@ fn list(entries: Vec<Entry>) -> List {
             pack: 0,
             offset: 40,
             stored: 60,
-            raw: 90,
+            raw: 20_010,
         }],
         chunks: vec![
             Chunk {
                 id: [7; 32],
                 frame: 0,
                 at: 0,
-                length: 80,
+                length: 20_000,
             },
             Chunk {
                 id: [8; 32],
                 frame: 0,
-                at: 80,
+                at: 20_000,
                 length: 10,
             },
         ],
@@ -51,7 +51,7 @@ fn list(entries: Vec<Entry>) -> List {
 fn usual() -> List {
     list(vec![
         entry("d", Kind::dir()),
-        file("d/a", 170),
+        file("d/a", 40_010),
         entry(
             "l",
             Kind::Hardlink {
@@ -74,7 +74,7 @@ fn a_list_round_trips() {
     let encoded = list.encode().unwrap();
     assert_eq!(List::decode(&encoded).unwrap(), list);
     assert_eq!(encoded, usual().encode().unwrap());
-    assert_eq!(list.total(), 170);
+    assert_eq!(list.total(), 40_010);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! How far a restore has come, for all who work on it, and why it stopped.
+//!
+//! Who waits here does not look at the build's token: somebody who fetches or unpacks does, and stops all.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use crate::Error;
 
@@ -29,6 +32,11 @@ pub(super) struct State {
 pub(super) struct Stopped;
 
 impl Flow {
+    /// Stops all if the thread that has it panics, so that nobody waits for it.
+    pub fn guard(&self) -> Guard<'_> {
+        Guard(self)
+    }
+
     /// Changes the state, and wakes all who wait for that.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state());
@@ -76,7 +84,19 @@ impl Flow {
         self.state().failure.take().unwrap_or(Error::Cancelled)
     }
 
+    /// Locks the state; what is done meanwhile is short and waits for nothing.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Flow::guard`].
+pub(super) struct Guard<'a>(&'a Flow);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.end();
+        }
     }
 }

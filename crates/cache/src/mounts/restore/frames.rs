@@ -70,6 +70,7 @@ impl<'a> Frames<'a> {
 
     /// Unpacks one frame after the other, beside others that do the same.
     pub fn unpack_all(&self) {
+        let _guard = self.packs.flow.guard();
         // Who stops has said why.
         let _: Result<(), Stopped> = self.unpack_turns();
     }

@@ -62,6 +62,7 @@ impl<'a> Packs<'a> {
 
     /// Fetches one pack after the other, beside others that do the same.
     pub fn fetch_all(&self) {
+        let _guard = self.flow.guard();
         while let Some(pack) = self.order.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             if self.flow.is_over() {
                 return;
