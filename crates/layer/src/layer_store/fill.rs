@@ -237,6 +237,61 @@ mod tests {
         assert_eq!(stat("").mode() & 0o7777, 0o1777);
     }
 
+    /// Directories with many small files and a few long ones, and what is in each file.
+    fn many() -> (Vec<Entry>, Vec<Vec<u8>>) {
+        let (mut entries, mut contents) = (Vec::new(), Vec::new());
+        for n in 0..300_usize {
+            if n % 50 == 0 {
+                let time = Mtime { secs: 9, nanos: 9 };
+                entries.push(Entry::new(format!("d{}", n / 50), Kind::dir(), 0o755, time));
+            }
+            let length = if n % 100 == 7 { 700_000 + n } else { n * 3 };
+            let byte = u8::try_from(n % 251).unwrap();
+            contents.push(vec![byte; length]);
+            let length = u64::try_from(length).unwrap();
+            entries.push(file(&format!("d{}/f{n:03}", n / 50), length));
+        }
+        for entry in &mut entries {
+            entry.uid = rustix::process::geteuid().as_raw();
+            entry.gid = rustix::process::getegid().as_raw();
+        }
+        (entries, contents)
+    }
+
+    #[test]
+    fn small_and_long_files_get_their_own_bytes() {
+        let (entries, contents) = many();
+        let all = contents.concat();
+        let (dir, done) = planted(entries, |out| {
+            out.write_all(&all).map_err(|e| Error::io("write", "x", e))
+        });
+        done.unwrap();
+        for (n, content) in contents.iter().enumerate() {
+            let path = dir.path().join(format!("target/d{}/f{n:03}", n / 50));
+            assert!(fs::read(&path).unwrap() == *content, "{n}");
+            let stat = fs::metadata(&path).unwrap();
+            assert_eq!(
+                (stat.mode() & 0o7777, stat.mtime_nsec()),
+                (0o640, 123_456_789)
+            );
+        }
+        let stat = fs::metadata(dir.path().join("target/d3")).unwrap();
+        assert_eq!((stat.mtime(), stat.mtime_nsec()), (9, 9));
+    }
+
+    #[test]
+    fn bytes_that_end_too_early_are_told() {
+        let (entries, contents) = many();
+        let all = contents.concat();
+        for length in [all.len() - 1, all.len() / 2, 0] {
+            let (_dir, done) = planted(entries.clone(), |out| {
+                let part = &all[..length];
+                out.write_all(part).map_err(|e| Error::io("write", "x", e))
+            });
+            assert!(done.unwrap_err().to_string().starts_with("copy"));
+        }
+    }
+
     #[test]
     fn the_first_failure_is_told() {
         let wrong = || Err(Error::Cancelled);
