@@ -14,10 +14,12 @@ mod pack;
 mod recall;
 mod restore;
 mod snapshot;
+mod taking;
 
 pub use entry::MountEntry;
 pub use restore::{Restored, restore};
-pub use snapshot::{Snapshot, Taking, snapshot};
+pub use snapshot::{Snapshot, snapshot};
+pub use taking::Taking;
 
 use rbuild_progress::CancelToken;
 use rbuild_store::Store;

@@ -11,7 +11,7 @@ use rbuild_progress::CancelToken;
 use super::entry::MountEntry;
 use super::list::{Chunk, ChunkId, Frame, List};
 use super::pack::Place;
-use super::snapshot::Taking;
+use super::taking::Taking;
 use super::{mount_name, read_list};
 use crate::entry::{BlobRef, Entry};
 use crate::{Error, Result};

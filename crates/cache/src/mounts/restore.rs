@@ -91,9 +91,3 @@ fn filled(
         fetched_bytes: packs.fetched() + entry.list.size,
     })
 }
-
-/// A position that was checked leads nowhere: a mistake of ours.
-fn lost() -> Error {
-    let source = io::Error::other("its list has changed");
-    Error::at("unpack", Path::new("a cache mount"))(source)
-}

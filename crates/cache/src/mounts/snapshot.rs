@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rbuild_layer::{DirFiles, Entry, Kind, LayerIndex, LayerStore, Surveyed};
+use rbuild_layer::{DirFiles, Entry, Kind, LayerIndex, Surveyed};
 use rbuild_progress::CancelToken;
 use rbuild_store::Quiet;
 
@@ -16,32 +16,9 @@ use super::list::{ChunkId, LIST_TYPE, List};
 use super::mount_name;
 use super::pack::Packer;
 use super::recall::{self, Look, Recall};
-use crate::backend::Backend;
+use super::taking::Taking;
 use crate::entry::BlobRef;
 use crate::{Error, Result};
-
-/// Of what a snapshot is taken, and for which place.
-pub struct Taking<'a> {
-    /// The store.
-    pub layers: &'a LayerStore,
-    /// What the store calls the mount.
-    pub name: &'a str,
-    /// What goes before its name elsewhere: with which rights files are made here.
-    pub rung: &'a str,
-    /// The snapshots of it in the place, those that are trusted, the best first: what they have is not
-    /// packed again.
-    pub previous: &'a [MountEntry],
-    /// The place.
-    pub backend: &'a dyn Backend,
-    /// For which of several parties that share the place.
-    pub scope: &'a str,
-    /// Who takes it.
-    pub writer: &'a str,
-    /// When, in seconds since 1970.
-    pub now: u64,
-    /// What the files may hold, in bytes.
-    pub max_bytes: u64,
-}
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

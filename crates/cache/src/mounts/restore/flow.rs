@@ -3,6 +3,8 @@
 //! Who waits here does not look at the build's token: somebody who fetches or unpacks does, and stops all.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -88,6 +90,12 @@ impl Flow {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A position that was checked leads nowhere: a mistake of ours.
+pub(super) fn lost() -> Error {
+    let source = io::Error::other("its list has changed");
+    Error::at("unpack", Path::new("a cache mount"))(source)
 }
 
 /// See [`Flow::guard`].

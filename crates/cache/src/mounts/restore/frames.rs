@@ -10,8 +10,7 @@ use std::thread;
 
 use zstd::bulk::Decompressor;
 
-use super::flow::Stopped;
-use super::lost;
+use super::flow::{Stopped, lost};
 use super::packs::Packs;
 use crate::mounts::list::{List, MAX_FRAME};
 use crate::{Error, Result};

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rbuild_progress::CancelToken;
 use rbuild_store::Store;
 
-use super::flow::{Flow, Stopped};
-use super::lost;
+use super::flow::{Flow, Stopped, lost};
 use crate::backend::Backend;
 use crate::entry::BlobRef;
 use crate::mounts::list::List;
