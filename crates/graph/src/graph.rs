@@ -10,7 +10,7 @@ use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 
 use crate::digest::vertex_id;
-use crate::{Op, Vertex, VertexId, VertexIx};
+use crate::{ExecOp, Op, Vertex, VertexId, VertexIx};
 
 /// A finished, acyclic graph; edges run from an input to its consumer.
 #[derive(Debug, Clone, Default)]
@@ -123,6 +123,15 @@ impl Graph {
     /// All handles, inputs before their consumers; the same order each time.
     pub fn topological(&self) -> Vec<VertexIx> {
         self.inner.node_indices().map(handle).collect()
+    }
+
+    /// The ops of all steps that run a command, inputs before their consumers.
+    pub fn execs(&self) -> impl Iterator<Item = &ExecOp> {
+        let ops = self.inner.node_weights().map(|vertex| &vertex.op);
+        ops.filter_map(|op| match op {
+            Op::Exec(exec) => Some(exec),
+            _ => None,
+        })
     }
 
     /// The graph in the dot language; `names` labels the vertices.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rbuild_graph::{ExecMountKind, Graph, Op};
+use rbuild_graph::{ExecMountKind, Graph};
 use rbuild_progress::{Event, Sink, WarningNote};
 use rbuild_store::HostDir;
 
@@ -38,10 +38,7 @@ pub(crate) fn warn_of_idle(request: &BuildRequest, graph: &Graph, sink: &dyn Sin
         return;
     }
     let mut known: Vec<&str> = Vec::new();
-    for ix in graph.topological() {
-        let Op::Exec(exec) = &graph.vertex(ix).op else {
-            continue;
-        };
+    for exec in graph.execs() {
         known.extend(exec.mounts.iter().filter_map(|mount| match &mount.kind {
             ExecMountKind::Cache { id, .. } => Some(id.as_str()),
             _ => None,

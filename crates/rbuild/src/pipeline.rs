@@ -363,11 +363,7 @@ fn default_jobs() -> NonZeroUsize {
 
 /// Says once what the lowest rung of the privilege ladder cannot do.
 fn warn_of_single_id(engine: &Engine, graph: &Graph, sink: &dyn Sink) {
-    let runs = graph
-        .topological()
-        .into_iter()
-        .any(|ix| matches!(graph.vertex(ix).op, Op::Exec(_)));
-    if engine.rung().is_empty() || !runs {
+    if engine.rung().is_empty() || graph.execs().next().is_none() {
         return;
     }
     sink.send(Event::Warning(WarningNote {

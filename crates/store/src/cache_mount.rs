@@ -123,11 +123,16 @@ impl CacheMount {
         Ok(MountedCache::new(self.slot_file(slot, "data"), lock))
     }
 
+    /// Whether the first directory has its first content.
+    pub fn is_filled(&self) -> bool {
+        self.slot_file(0, "ready").exists()
+    }
+
     /// Fills the first directory for whoever mounts it next, if it is new and nobody is at it.
     ///
     /// Waits for nobody, so that several may be filled side by side, in any order.
     pub fn fill_ahead(&self, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-        if self.slot_file(0, "ready").exists() {
+        if self.is_filled() {
             return Ok(());
         }
         let Some(_lock) = lock::try_take(&self.slot_file(0, "lock"), Mode::Shared)? else {
@@ -204,14 +209,14 @@ impl Store {
             dir: self.cache_mount_dir(id),
             deleter: self.deleter.clone(),
         };
-        if !mount.slot_file(0, "ready").exists() {
+        if !mount.is_filled() {
             return Ok(Quiet::Absent);
         }
         let lock = lock::try_take(&mount.slot_file(0, "lock"), Mode::Exclusive)?;
         Ok(match lock {
             None => Quiet::InUse,
             // Cleared since we looked.
-            Some(_) if !mount.slot_file(0, "ready").exists() => Quiet::Absent,
+            Some(_) if !mount.is_filled() => Quiet::Absent,
             Some(lock) => Quiet::Held(MountedCache::new(mount.slot_file(0, "data"), lock)),
         })
     }

@@ -111,6 +111,11 @@ fn add_json(blobs: &Path, media_type: &str, value: &Value) -> io::Result<Value> 
     Ok(descriptor(media_type, &digest, size))
 }
 
+/// Bytes in hex, two lower-case digits each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Copies `from` to the file named by its digest; returns digest and size in bytes.
 fn add_blob(blobs: &Path, from: &mut impl Read) -> io::Result<(String, u64)> {
     let mut staged = tempfile::NamedTempFile::new_in(blobs)?;
@@ -126,7 +131,7 @@ fn add_blob(blobs: &Path, from: &mut impl Read) -> io::Result<(String, u64)> {
         staged.write_all(&buffer[..n])?;
         size += n as u64;
     }
-    let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    let hex = hex(&hash.finalize());
     // The layout may be read by another user: temporary files are private, blobs are not.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(staged.path(), mode)?;

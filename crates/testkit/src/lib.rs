@@ -36,7 +36,7 @@ pub use busybox::{busybox_layout, busybox_rootfs};
 pub use command::{Finished, run, run_with_input};
 pub use generator::{Dice, Generator, Language, damage};
 pub use git::{GitServer, git};
-pub use image::{Image, write_layout};
+pub use image::{Image, hex, write_layout};
 pub use listing::{Listing, assert_same_tree};
 pub use moto::Moto;
 pub use privilege::{Privilege, granted};

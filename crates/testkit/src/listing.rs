@@ -10,6 +10,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::image::hex;
 use crate::tree::{inode, link_target};
 
 /// The entries of a directory by path: kind, mode, owner, size, content and link groups.
@@ -110,7 +111,7 @@ impl Walk {
             )
         } else if kind.is_file() {
             let digest = Sha256::digest(fs::read(at)?);
-            let short: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+            let short = hex(&digest[..6]);
             format!("file {head} {} {short}", meta.len())
         } else if kind.is_fifo() {
             format!("fifo {head}")

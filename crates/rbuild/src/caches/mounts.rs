@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rbuild_cache::{Error, Imports, MountSent};
-use rbuild_graph::{Graph, Op};
+use rbuild_graph::Graph;
 use rbuild_progress::{CancelToken, Sink};
 use rbuild_worker::{MountsElsewhere, cache_mounts};
 
@@ -56,12 +56,8 @@ pub(super) fn idle(
     used: &BTreeMap<String, String>,
     request: &BuildRequest,
 ) -> BTreeMap<String, String> {
-    let vertices = graph.topological().into_iter();
-    let steps = vertices.filter_map(|ix| match &graph.vertex(ix).op {
-        Op::Exec(exec) => Some(exec),
-        _ => None,
-    });
-    steps
+    graph
+        .execs()
         .flat_map(cache_mounts)
         .filter(|(name, id)| !used.contains_key(name) && !request.cache_dirs.contains_key(*id))
         .map(|(name, id)| (name, id.to_owned()))

@@ -164,16 +164,8 @@ mod tests {
 
     fn run(id: &str) -> Run {
         Run {
-            form: RUN_FORM,
             id: id.to_owned(),
-            ended_ms: 0,
-            dockerfile: String::new(),
-            context: String::new(),
-            target: None,
-            platforms: Vec::new(),
-            arguments: Vec::new(),
-            succeeded: true,
-            steps: Vec::new(),
+            ..Run::elsewhere(Vec::new())
         }
     }
 

@@ -40,8 +40,8 @@ pub(crate) struct Recorder<'a> {
     project: Project,
     arguments: BTreeSet<&'a str>,
     past: OnceLock<Past>,
-    /// What keys were made of in caches elsewhere.
-    elsewhere: OnceLock<BTreeMap<String, KeyInputs>>,
+    /// What keys were made of in caches elsewhere, and those as a past.
+    elsewhere: OnceLock<(BTreeMap<String, KeyInputs>, Past)>,
     state: Mutex<State>,
 }
 
@@ -202,10 +202,11 @@ impl<'a> Recorder<'a> {
             return Reason::Evicted { at, limit };
         }
         // No build of this machine had it: what other machines had may tell.
-        let notes = self
-            .elsewhere
-            .get_or_init(|| (self.given.elsewhere)().into_iter().collect());
-        let others = Past::elsewhere(notes);
+        let (notes, others) = self.elsewhere.get_or_init(|| {
+            let notes = (self.given.elsewhere)().into_iter().collect();
+            let others = Past::elsewhere(&notes);
+            (notes, others)
+        });
         let note = |key: &str| notes.get(key).cloned();
         let changed = others.nearest(miss.inputs, (&key, &plan), &around, &note);
         changed.unwrap_or(Reason::New)

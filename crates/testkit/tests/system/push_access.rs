@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rbuild_testkit::{Registry, Tree, need_tool, run, run_with_input};
+use rbuild_testkit::{Registry, Tree, hex, need_tool, run, run_with_input};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -87,10 +87,7 @@ fn tokens_allow_what_a_push_does_and_mounts_between_repositories() {
 
 /// Puts a blob into a layout; returns its descriptor.
 fn put(layout: &Path, media_type: &str, bytes: &[u8]) -> Value {
-    let hex: String = Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = hex(&Sha256::digest(bytes));
     fs::write(layout.join("blobs/sha256").join(&hex), bytes).expect("write a blob");
     json!({ "mediaType": media_type, "digest": format!("sha256:{hex}"), "size": bytes.len() })
 }

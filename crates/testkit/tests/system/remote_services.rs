@@ -4,23 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use rbuild_testkit::{
-    ACTIONS_TOKEN, Actions, ActionsFault, Finished, Moto, Privilege, Tree, granted, run,
+    ACTIONS_TOKEN, Actions, ActionsFault, Finished, Moto, Privilege, granted, run,
 };
 
+use crate::machines::{STEPS, machine};
 use crate::place::{LIMIT, Place, cached_steps, shell_in};
 
-const STEPS: &str = "FROM busybox AS made\n\
-    COPY in /in\n\
-    RUN head -c 3000000 /dev/urandom > /out && cat /in >> /out\n\
-    FROM busybox\n\
-    COPY --from=made /out /out\n\
-    RUN md5sum /out > /sum\n";
-
 const KEY: &str = "hunter2-secret-key";
-
-fn machine() -> Place {
-    Place::with(STEPS, Tree::new().file("in", "1\n"))
-}
 
 /// Builds with these words, and variables in the environment.
 fn build(place: &Place, words: &[&str], variables: &[(&str, &str)]) -> Finished {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rbuild_testkit::{Privilege, TempDir, granted, run};
+use rbuild_testkit::{Privilege, TempDir, granted, hex, run};
 use sha2::{Digest, Sha256};
 
 use crate::machines::{STEPS, Shared, build, image_id, machine, max};
@@ -78,18 +78,12 @@ fn instead(document: &Path, old: &Path, bytes: &[u8]) -> String {
         let size = fs::metadata(path).expect("look").len();
         format!("sha256:{digest}\",\"size\":{size}")
     };
-    let new = old.with_file_name(hex(bytes));
+    let new = old.with_file_name(hex(&Sha256::digest(bytes)));
     fs::write(&new, bytes).expect("write a blob");
     let text = fs::read_to_string(document).expect("read a document");
     let changed = text.replace(&name(old), &name(&new));
     assert_ne!(changed, text, "{} names it", document.display());
     changed
-}
-
-/// SHA-256 in hex.
-fn hex(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Makes all entries of a cache say that they were written at another time.

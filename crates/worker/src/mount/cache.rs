@@ -135,10 +135,7 @@ impl LocalWorker<'_> {
         cx: &OpContext<'_>,
     ) -> Result<(MountedCache, Option<(u64, u64)>)> {
         if let Some(dir) = self.cache_dirs.get(wanted.id) {
-            let fill = |dir: &Path| {
-                let filled = self.fill_cache(dir, wanted.shape, wanted.first.as_ref(), cx);
-                filled.map_err(io::Error::other)
-            };
+            let fill = |dir: &Path| self.fill_cache(dir, wanted, cx);
             let taken = self
                 .store
                 .mount_host_dir(dir, wanted.sharing, cx.cancel, fill)?;
@@ -165,30 +162,34 @@ impl LocalWorker<'_> {
         by_name: &BTreeMap<String, Vec<(usize, Wanted<'_>)>>,
         cx: &OpContext<'_>,
     ) {
-        let wanted = by_name.iter().filter_map(|(name, same)| {
+        if self.mounts_elsewhere.is_none() {
+            return;
+        }
+        let new = by_name.iter().filter_map(|(name, same)| {
             let (_, wanted) = same.first()?;
-            (!self.cache_dirs.contains_key(wanted.id)).then_some((name, wanted))
+            if self.cache_dirs.contains_key(wanted.id) {
+                return None;
+            }
+            let cache = self.store.cache_mount(name).ok()?;
+            (!cache.is_filled()).then_some((name, wanted, cache))
         });
         // People are told of each by its id; those that share one follow.
         let mut ids = BTreeSet::new();
-        let wanted: Vec<_> = wanted.filter(|(_, one)| ids.insert(one.id)).collect();
-        if self.mounts_elsewhere.is_none() || wanted.len() < 2 {
+        let new: Vec<_> = new.filter(|(_, wanted, _)| ids.insert(wanted.id)).collect();
+        if new.len() < 2 {
             return;
         }
         let next = AtomicUsize::new(0);
         let one_by_one = || {
-            while let Some((name, wanted)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let begun = self
-                    .store
-                    .cache_mount(name)
-                    .and_then(|cache| cache.fill_ahead(|dir| self.begin(dir, name, wanted, cx)));
+            while let Some((name, wanted, cache)) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let begun = cache.fill_ahead(|dir| self.begin(dir, name, wanted, cx));
                 if let Err(error) = begun {
                     tracing::debug!(%error, name, "a cache mount is not there ahead");
                 }
             }
         };
         thread::scope(|scope| {
-            for _ in 0..wanted.len().min(AT_ONCE) {
+            for _ in 0..new.len().min(AT_ONCE) {
                 let spawned = Builder::new().spawn_scoped(scope, one_by_one);
                 if let Err(error) = spawned {
                     tracing::debug!(%error, "no further thread for cache mounts");
@@ -211,27 +212,22 @@ impl LocalWorker<'_> {
         {
             return Ok(());
         }
-        let filled = self.fill_cache(dir, wanted.shape, wanted.first.as_ref(), cx);
-        filled.map_err(io::Error::other)
+        self.fill_cache(dir, wanted, cx)
     }
 
     /// Makes a new directory what the mount says.
-    fn fill_cache(
-        &self,
-        dir: &Path,
-        shape: Shape,
-        first: Option<&First>,
-        cx: &OpContext<'_>,
-    ) -> rbuild_layer::Result<()> {
-        let top = top_of(first.map(|(_, from)| from), shape);
-        match first {
+    fn fill_cache(&self, dir: &Path, wanted: &Wanted<'_>, cx: &OpContext<'_>) -> io::Result<()> {
+        let first = wanted.first.as_ref();
+        let top = top_of(first.map(|(_, from)| from), wanted.shape);
+        let filled = match first {
             Some((view, from)) => {
                 self.layers
                     .fill((dir, top), view.as_ref(), &parts(from), cx.cancel)
             }
             None if top == NEW => Ok(()),
             None => self.layers.fill((dir, top), &EmptyView, &[], cx.cancel),
-        }
+        };
+        filled.map_err(io::Error::other)
     }
 }
 
