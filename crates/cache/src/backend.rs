@@ -63,6 +63,8 @@ pub trait Backend: Send + Sync {
     ) -> Result<()>;
 
     /// Sends a blob of the store, unless it is there. Whole or not at all: a reader never sees a part of it.
+    ///
+    /// It waits for another thread that sends the same blob through this backend; not for other processes.
     fn send(&self, blob: &Descriptor, store: &Store, cancel: &CancelToken) -> Result<()>;
 }
 

@@ -50,6 +50,8 @@ struct Gha {
     requests: Requests,
     /// Whether blobs that were asked for or sent are there.
     seen: Mutex<BTreeMap<Digest, bool>>,
+    /// Held by whoever sends a blob: others of this process find it there when they come next.
+    sending: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// Opens a place. Asks nothing yet; connections, proxies and authorities are those of `client`.
@@ -59,6 +61,7 @@ pub fn open(place: GhaPlace, client: &Client) -> Arc<dyn Backend> {
         requests: Requests::new(&place, client),
         client: client.clone(),
         seen: Mutex::default(),
+        sending: Mutex::default(),
         place,
     })
 }
@@ -169,12 +172,20 @@ impl Gha {
         Ok(found)
     }
 
+    /// One sender's turn with a blob.
+    fn turn(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(sending.entry(digest.clone()).or_default())
+    }
+
     async fn send_blob(&self, blob: &Descriptor, content: Content) -> Result<()> {
+        let turn = self.turn(&blob.digest);
+        let _turn = turn.lock().await;
         if self.seen().get(&blob.digest) == Some(&true) {
             return Ok(());
         }
         let failed = self.failed("send a blob");
-        // Reserved by somebody else: it is there, or will be when they are done.
+        // Reserved by another process: it is there, or will be when they are done.
         self.save(&keys::blob(&blob.digest), content, &failed)
             .await?;
         self.seen().insert(blob.digest.clone(), true);

@@ -1,6 +1,7 @@
 //! The GitHub Actions backend against a stand-in of the service: the contract, both versions, many entries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rbuild_cache::gha::{GhaEnv, GhaPlace, open};
 use rbuild_cache::{Attrs, Backend, Error, NewIndex};
@@ -203,6 +204,30 @@ fn what_somebody_else_has_sent_or_is_sending_is_not_sent() {
     other.send(&blob, &from.store, &CancelToken::new()).unwrap();
     let failed = contract::fetch(&*other, &blob).unwrap_err();
     assert!(matches!(failed, Error::Gone { .. }), "{failed:?}");
+}
+
+#[test]
+fn whoever_sends_what_another_thread_is_sending_waits_for_it() {
+    for version in ["1", "2"] {
+        let actions = Actions::start();
+        let backend = backend(&actions, &[("version", version)]);
+        let from = Local::new();
+        let blob = from.put(&noise(1, 1000));
+        for upload in ["PUT", "PATCH"] {
+            actions.fault(upload, Fault::Slow(Duration::from_millis(300)));
+        }
+        let send_and_fetch = || {
+            let sent = backend.send(&blob, &from.store, &CancelToken::new());
+            sent.unwrap();
+            contract::fetch(&*backend, &blob).unwrap()
+        };
+        let all: Vec<Vec<u8>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(send_and_fetch)).collect();
+            threads.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(all.iter().all(|bytes| *bytes == noise(1, 1000)));
+        assert_eq!(actions.count("PUT") + actions.count("PATCH"), 1);
+    }
 }
 
 #[test]
