@@ -6,6 +6,12 @@ use rbuild_oci::{Descriptor, DiffId, Digest};
 use rbuild_solver::{CacheKey, KeyInputs};
 use serde::{Deserialize, Serialize};
 
+/// Media type of a list of files; its digest is the name that inputs call it by.
+pub(crate) const LIST_TYPE: &str = "application/vnd.rbuild.listing.v1+zstd";
+
+/// Largest list that travels, in bytes.
+pub(crate) const MAX_LIST: u64 = 1 << 20;
+
 /// A result of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepEntry {
@@ -25,6 +31,9 @@ pub struct StepEntry {
     pub cost_ms: u64,
     /// What its content key was made of.
     pub inputs: KeyInputs,
+    /// Lists of files that the inputs name, as far as they are in the place: with them a later miss can be explained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<BlobRef>,
 }
 
 /// A layer that lies in the place of the index.
@@ -84,7 +93,7 @@ pub trait Entry: Serialize {
     /// What it stands for; of two with an equal name the newer one counts.
     fn names(&self) -> Vec<String>;
 
-    /// The blobs without which it is of no use.
+    /// The blobs that it names.
     fn blobs(&self) -> Vec<BlobRef>;
 }
 
@@ -107,6 +116,7 @@ impl Entry for StepEntry {
         let layer = &self.layer;
         std::iter::once(&layer.blob)
             .chain(&layer.index)
+            .chain(&self.lists)
             .cloned()
             .collect()
     }

@@ -2,6 +2,7 @@
 //!
 //! One file per noun below `export/`: a place that is written, and what goes there.
 
+mod lists;
 mod mounts;
 mod target;
 mod wanted;

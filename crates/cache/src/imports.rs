@@ -1,5 +1,6 @@
 //! What caches elsewhere know: read with the first question, all of them side by side.
 
+mod lists;
 mod mounts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -48,6 +49,7 @@ pub struct Imports<'a> {
     known: OnceLock<AllKnown>,
     /// Blobs and places that turned out to be of no use.
     lost: Mutex<Lost>,
+    patience: Mutex<lists::Patience>,
 }
 
 struct From {
@@ -98,6 +100,7 @@ impl<'a> Imports<'a> {
             told,
             known: OnceLock::new(),
             lost: Mutex::default(),
+            patience: Mutex::default(),
         })
     }
 

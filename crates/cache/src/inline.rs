@@ -137,6 +137,7 @@ pub(crate) fn entries(
                 // Nothing to compare with: what is said here is not all.
                 form: 0,
             },
+            lists: Vec::new(),
         };
         entries.push(Signed {
             seen: entry.created,

@@ -8,6 +8,7 @@
 
 mod attrs;
 mod backend;
+mod clock;
 mod entry;
 mod error;
 mod export;

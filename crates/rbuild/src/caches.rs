@@ -4,6 +4,7 @@
 //! all is forgotten, and the steps are gone through again without it.
 
 mod mounts;
+mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +16,12 @@ use rbuild_graph::Graph;
 use rbuild_layer::{Compression, LayerId};
 use rbuild_oci::Descriptor;
 use rbuild_progress::{CancelToken, Event, Sink, WarningNote};
-use rbuild_solver::{CacheIndex, CacheKey, KeyInputs};
+use rbuild_solver::{CacheIndex, CacheKey};
+use rbuild_store::Store;
 use rbuild_worker::{Cached, Made};
 
 use self::mounts::TravellingMounts;
+use self::others::Others;
 use crate::engine::Engine;
 use crate::image_config::BuiltImage;
 use crate::step::announced;
@@ -141,15 +144,13 @@ impl<'a> Caches<'a> {
         RemoteIndex::new(local, here, (&self.imports, cancel))
     }
 
-    /// What keys were made of in the caches that were read so far, by key, the newest first.
-    pub fn notes(&self) -> Vec<(String, KeyInputs)> {
-        let mut results = self.imports.results();
-        results.sort_by_key(|line| std::cmp::Reverse(line.entry.created));
-        let notes = results.iter().filter_map(|line| {
-            let key = line.entry.keys.last()?.clone();
-            Some((key, line.entry.inputs.clone()))
-        });
-        notes.collect()
+    /// What other machines left, to explain misses with.
+    pub fn others<'o>(&'o self, store: &'o Store, cancel: &'o CancelToken) -> Others<'o> {
+        Others {
+            imports: &self.imports,
+            store,
+            cancel,
+        }
     }
 
     /// Forgets what was counted on in vain, if that is why the build failed; tells whether to try again.

@@ -18,5 +18,5 @@ pub use answer::{Compared, ComparedStep, difference_lines, reason_lines, steps_n
 pub use carried::CarriedRun;
 pub use difference::{Change, Difference};
 pub use files::{FileChange, FileChanges, FileFate};
-pub(crate) use recorder::{Given, Recorder};
+pub(crate) use recorder::{Given, OtherMachines, Recorder};
 pub use run::{How, Reason, Run, RunStep};

@@ -329,13 +329,13 @@ fn solve_plan(
         options: &planned.checks,
         sink,
     };
-    let elsewhere = || shared.caches.notes();
+    let others = shared.caches.others(engine.store(), cancel);
     let recorder = Recorder::new(explain::Given {
         store: engine.store(),
         rung: engine.rung(),
         request,
         plan,
-        elsewhere: &elsewhere,
+        others: &others,
         sink: &heeding,
     });
     let wanted = SolveRequest {

@@ -14,6 +14,10 @@ use crate::Part;
 /// How fields are laid out; a note of another layout is compared with none.
 pub const NOTE_FORM: u32 = 2;
 
+/// Name of the field that says what a step is, and what it says of copies.
+const INSTRUCTION: &str = "instruction";
+const COPY: &str = "COPY or ADD";
+
 /// Length from which a text is kept as its digest only.
 const LONG: usize = 2048;
 
@@ -32,6 +36,14 @@ pub struct KeyInputs {
     /// The layout of the fields, [`NOTE_FORM`]; 0 in what older versions wrote.
     #[serde(default)]
     pub form: u32,
+}
+
+impl KeyInputs {
+    /// Whether the step copies files, so that its layer holds what it reads.
+    pub fn is_copy(&self) -> bool {
+        let instruction = |(name, text): &(String, String)| name == INSTRUCTION && text == COPY;
+        self.fields.iter().any(instruction)
+    }
 }
 
 /// What one input put into a key, and what the input is called.
@@ -156,7 +168,7 @@ pub fn bare_address(address: &str) -> String {
 
 fn exec_fields(op: &ExecOp) -> Vec<(String, String)> {
     let mut fields = vec![
-        field("instruction", "RUN"),
+        field(INSTRUCTION, "RUN"),
         field("arguments", json(&op.args)),
         field("workdir", &op.cwd),
         field("user", &op.user),
@@ -254,14 +266,14 @@ fn file_fields(op: &FileOp) -> Vec<(String, String)> {
         let mut of_action = match action {
             FileAction::Copy(copy) => copy_fields(copy),
             FileAction::Mkdir(mkdir) => vec![
-                field("instruction", "WORKDIR"),
+                field(INSTRUCTION, "WORKDIR"),
                 field("path", &mkdir.path),
                 field("mode", format!("{:o}", mkdir.mode)),
                 field("owner", json(&mkdir.owner)),
                 field("SOURCE_DATE_EPOCH", json(&mkdir.epoch)),
             ],
             FileAction::Write(write) => vec![
-                field("instruction", "COPY or ADD"),
+                field(INSTRUCTION, COPY),
                 field(
                     &format!("here-document {}", write.path),
                     digest_text(&write.data),
@@ -289,7 +301,7 @@ fn copy_fields(copy: &CopyAction) -> Vec<(String, String)> {
         .map(|source| keyed_source(copy, source))
         .collect();
     vec![
-        field("instruction", "COPY or ADD"),
+        field(INSTRUCTION, COPY),
         field("sources", sources.join(" ")),
         field("destination", destination(&copy.dest, copy.dest_is_dir)),
         field("--chown", json(&copy.owner)),

@@ -12,6 +12,7 @@ use rbuild_store::Store;
 use super::wanted::Wanted;
 use super::{Results, Shared, Written};
 use crate::backend::{Backend, NewIndex};
+use crate::clock::Clock;
 use crate::entry::{BlobRef, Entry, LayerEntry, Signed, StepEntry};
 use crate::imports::{Merged, now_secs, read_merged};
 use crate::index::Index;
@@ -173,6 +174,7 @@ impl Shared {
         for blob in [&blob, &index] {
             target.send(blob, store, cancel)?;
         }
+        let lists = self.lists(target, &one.inputs, cancel)?;
         Ok(StepEntry {
             keys: one.keys.clone(),
             identity: one.identity.clone(),
@@ -187,6 +189,7 @@ impl Shared {
             created: now_secs(),
             cost_ms: one.cost_ms,
             inputs: one.inputs.clone(),
+            lists,
         })
     }
 
@@ -282,56 +285,4 @@ fn has_news<T: Entry>(all: &[Signed<T>], own: &[Signed<T>]) -> bool {
 fn pause(attempt: u32) -> Duration {
     let spread = u64::from(std::process::id()) % 50;
     Duration::from_millis((10 << attempt) + spread)
-}
-
-/// A token that is set when the caller's is, or when time is up.
-struct Clock {
-    token: CancelToken,
-    over: CancelToken,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Clock {
-    fn start(deadline: Option<Instant>, cancel: &CancelToken) -> Result<Self> {
-        let Some(deadline) = deadline else {
-            return Ok(Self {
-                token: cancel.clone(),
-                over: cancel.clone(),
-                thread: None,
-            });
-        };
-        let new = || CancelToken::try_new().map_err(Error::at("watch", std::path::Path::new(".")));
-        let (token, over) = (new()?, new()?);
-        let thread = {
-            let (token, over, cancel) = (token.clone(), over.clone(), cancel.clone());
-            std::thread::spawn(move || {
-                loop {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    // Often enough for an interrupt.
-                    let step = left.min(Duration::from_millis(100));
-                    if over.wait(step).is_err() {
-                        return;
-                    }
-                    if left.is_zero() || cancel.is_cancelled() {
-                        token.cancel();
-                        return;
-                    }
-                }
-            })
-        };
-        Ok(Self {
-            token,
-            over,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Clock {
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            self.over.cancel();
-            thread.join().ok();
-        }
-    }
 }

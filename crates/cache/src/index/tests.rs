@@ -34,6 +34,7 @@ fn line(keys: &[&str], created: u64, signer: Option<&str>) -> Signed<StepEntry> 
                 form: 0,
                 inputs: Vec::new(),
             },
+            lists: Vec::new(),
         },
         seen: created,
         signature: signer.map(|key| Signature {

@@ -34,6 +34,7 @@ fn entry(name: &str) -> StepEntry {
             form: 0,
             inputs: Vec::new(),
         },
+        lists: Vec::new(),
     }
 }
 

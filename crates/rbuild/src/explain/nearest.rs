@@ -1,7 +1,7 @@
 //! The earlier step to compare a missed one with: of the same name, or in the same place, with the fewest
 //! differences.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use rbuild_solver::{KeyInputs, NOTE_FORM};
 use rbuild_store::{Store, Table};
@@ -87,7 +87,7 @@ impl Past {
     }
 
     /// What builds of other machines left in caches, taken for one run.
-    pub(super) fn elsewhere(notes: &BTreeMap<String, KeyInputs>) -> Past {
+    pub(super) fn elsewhere(notes: &[(String, KeyInputs)]) -> Past {
         let steps = notes.iter().map(|(key, note)| RunStep {
             name: note.name.clone(),
             key: Some(key.clone()),

@@ -29,9 +29,18 @@ pub(crate) struct Given<'a> {
     pub rung: &'static str,
     pub request: &'a BuildRequest,
     pub plan: &'a Plan,
-    /// What keys were made of in caches elsewhere, as far as they were read.
-    pub elsewhere: &'a (dyn Fn() -> Vec<(String, KeyInputs)> + Sync),
+    /// What other machines left.
+    pub others: &'a dyn OtherMachines,
     pub sink: &'a dyn Sink,
+}
+
+/// What other machines left in caches, as far as these were read.
+pub(crate) trait OtherMachines: Sync {
+    /// What keys were made of, by key, the newest first.
+    fn notes(&self) -> Vec<(String, KeyInputs)>;
+
+    /// A list of files that one of these notes names, encoded.
+    fn list(&self, name: &Digest) -> Option<Vec<u8>>;
 }
 
 /// Listens to one solve.
@@ -187,6 +196,7 @@ impl<'a> Recorder<'a> {
         }
         let around = Around {
             store,
+            others: self.given.others,
             made,
             arguments: &self.arguments,
             listings: RefCell::default(),
@@ -203,9 +213,9 @@ impl<'a> Recorder<'a> {
         }
         // No build of this machine had it: what other machines had may tell.
         let (notes, others) = self.elsewhere.get_or_init(|| {
-            let notes = (self.given.elsewhere)().into_iter().collect();
+            let notes = self.given.others.notes();
             let others = Past::elsewhere(&notes);
-            (notes, others)
+            (notes.into_iter().collect(), others)
         });
         let note = |key: &str| notes.get(key).cloned();
         let changed = others.nearest(miss.inputs, (&key, &plan), &around, &note);
@@ -340,6 +350,7 @@ fn seen(state: &State) -> Digest {
 /// What telling keys apart needs while a build runs.
 struct Around<'a> {
     store: &'a Store,
+    others: &'a dyn OtherMachines,
     made: &'a [bool],
     arguments: &'a BTreeSet<&'a str>,
     /// Lists that were read already.
@@ -351,8 +362,9 @@ impl Surroundings for Around<'_> {
         if let Some(known) = self.listings.borrow().get(name) {
             return Some(Arc::clone(known));
         }
-        let row = self.store.get(Table::Listings, name.as_str());
-        let read = Arc::new(Listing::decode(&row.ok().flatten()?)?);
+        let kept = self.store.get(Table::Listings, name.as_str());
+        let list = kept.ok().flatten().or_else(|| self.others.list(name))?;
+        let read = Arc::new(Listing::decode(&list)?);
         let mut listings = self.listings.borrow_mut();
         listings.insert(name.clone(), Arc::clone(&read));
         Some(read)

@@ -46,6 +46,7 @@ mod push_again;
 mod registry_cache;
 mod registry_tls;
 mod remote_cache;
+mod remote_explain;
 mod remote_services;
 mod remote_trust;
 mod reproducible;

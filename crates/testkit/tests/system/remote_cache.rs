@@ -68,25 +68,6 @@ fn after_a_change_only_what_is_new_is_made_and_sent() {
 }
 
 #[test]
-fn a_miss_is_told_by_what_another_machine_had() {
-    if !granted(Privilege::Root) {
-        return;
-    }
-    let (shared, a, b) = (Shared::new(), machine(), machine());
-    build(&a, &[&max(&shared)]);
-    b.write("in", "2\n");
-    let built = build(&b, &[&shared.from("")]);
-    assert!(!built.text().contains("never built before"), "{built}");
-    let misses: Vec<&str> = built
-        .stderr
-        .lines()
-        .filter(|line| line.contains("cache miss:"))
-        .collect();
-    assert!(misses[0].contains("file"), "{misses:?}");
-    assert!(misses[1].contains("because [made 1/3] COPY"), "{misses:?}");
-}
-
-#[test]
 fn min_takes_the_layers_of_the_result_only() {
     if !granted(Privilege::Root) {
         return;
