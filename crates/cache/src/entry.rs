@@ -34,6 +34,10 @@ pub struct StepEntry {
     /// Lists of files that the inputs name, as far as they are in the place: with them a later miss can be explained.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<BlobRef>,
+    /// Whether it lies in the config of an image, which is signed before the layers are compressed: who vouches
+    /// for it vouches for the diff id, not for the blob.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inline: bool,
 }
 
 /// A layer that lies in the place of the index.
@@ -63,6 +67,15 @@ pub struct BlobRef {
 }
 
 impl BlobRef {
+    /// Stands for a layer of which nobody knows yet how it will be compressed.
+    pub(crate) fn unknown(layer: &DiffId) -> Self {
+        Self {
+            media_type: String::new(),
+            digest: layer.0.clone(),
+            size: 0,
+        }
+    }
+
     /// The blob as documents of OCI name it.
     pub fn descriptor(&self) -> Descriptor {
         Descriptor::new(self.media_type.clone(), self.digest.clone(), self.size)
@@ -90,6 +103,11 @@ pub trait Entry: Serialize {
     /// When it was written, in seconds since 1970.
     fn created(&self) -> u64;
 
+    /// The text that is signed. Errors: there is none, for want of memory.
+    fn text(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
     /// What it stands for; of two with an equal name the newer one counts.
     fn names(&self) -> Vec<String>;
 
@@ -106,6 +124,15 @@ impl Entry for StepEntry {
 
     fn created(&self) -> u64 {
         self.created
+    }
+
+    fn text(&self) -> serde_json::Result<Vec<u8>> {
+        if !self.inline {
+            return serde_json::to_vec(self);
+        }
+        let mut without_blob = self.clone();
+        without_blob.layer.blob = BlobRef::unknown(&self.layer.diff_id);
+        serde_json::to_vec(&without_blob)
     }
 
     fn names(&self) -> Vec<String> {

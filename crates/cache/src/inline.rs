@@ -14,14 +14,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rbuild_layer::{LayerId, LayerStore};
-use rbuild_oci::{Descriptor, Digest, History, ImageConfig};
+use rbuild_oci::{Descriptor, DiffId, Digest, History, ImageConfig};
 use rbuild_solver::{CacheKey, KeyInputs};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::entry::{BlobRef, LayerEntry, Signed, StepEntry};
+use crate::entry::{BlobRef, LayerEntry, Signature, Signed, StepEntry};
 use crate::export::{Results, wanted};
 use crate::option::DEFAULT_SCOPE;
+use crate::trust::SigningKey;
 use crate::{Error, Result};
 
 /// Key of the config.
@@ -50,15 +51,20 @@ struct Step {
     identity: CacheKey,
     /// Key of the op without its inputs.
     op: Digest,
+    /// Who vouches for the entry that it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<Signature>,
 }
 
-/// The records of an image with these layers, lowest first; `None` if none of them is the result of a step.
+/// The records of an image with this config and these layers, lowest first; `None` if none of them is the result
+/// of a step. `key` vouches for them.
 ///
 /// Errors: those of the store.
 pub fn records(
     layers: &LayerStore,
     results: &Results<'_>,
-    stack: &[LayerId],
+    (config, stack): (&ImageConfig, &[LayerId]),
+    key: Option<&SigningKey>,
 ) -> Result<Option<Value>> {
     let places: BTreeMap<&LayerId, usize> = stack.iter().zip(0..).collect();
     let mut steps = Vec::new();
@@ -69,6 +75,7 @@ pub fn records(
                 keys: one.keys,
                 identity: one.identity,
                 op: one.inputs.op,
+                signature: None,
             });
         }
     }
@@ -77,12 +84,25 @@ pub fn records(
     }
     // By layer: in an order that does not depend on how the build went.
     steps.sort_by(|one, other| (one.layer, &one.keys).cmp(&(other.layer, &other.keys)));
+    if let Some(key) = key {
+        vouch(&mut steps, config, key);
+    }
     let value = serde_json::to_value(Records { steps });
     value.map(Some).map_err(|source| Error::Document {
         place: "of this image".to_owned(),
         what: "record",
         reason: source.to_string(),
     })
+}
+
+/// Signs the entries that the records stand for.
+fn vouch(steps: &mut [Step], config: &ImageConfig, key: &SigningKey) {
+    let layers = made(config);
+    for step in steps {
+        let layer = layers.get(step.layer);
+        let entry = layer.map(|layer| entry(step, layer, BlobRef::unknown(layer.diff_id)));
+        step.signature = entry.and_then(|entry| key.sign(&entry));
+    }
 }
 
 /// The entries that an image's config holds, for layers with these blobs; `None` without any.
@@ -104,48 +124,72 @@ pub(crate) fn entries(
         let (layers, blobs) = (diff_ids.len(), blobs.len());
         return Err(format!("the image has {layers} layers and {blobs} blobs"));
     }
-    let made: Vec<&History> = config
-        .history
-        .iter()
-        .filter(|line| !line.empty_layer)
-        .collect();
+    let layers = made(config);
     let mut entries = Vec::new();
-    for step in records.steps {
-        let at = step.layer;
-        let (Some(diff_id), Some(blob)) = (diff_ids.get(at), blobs.get(at)) else {
-            return Err(format!("there is no layer {at}"));
+    for step in &records.steps {
+        let (Some(layer), Some(blob)) = (layers.get(step.layer), blobs.get(step.layer)) else {
+            return Err(format!("there is no layer {}", step.layer));
         };
-        let line = made.get(at).filter(|_| made.len() == blobs.len());
-        let entry = StepEntry {
-            keys: step.keys,
-            identity: step.identity,
-            layer: LayerEntry {
-                diff_id: diff_id.clone(),
-                blob: BlobRef::from(blob),
-                index: None,
-                made_ns: line.map_or(0, |line| made_ns(line)),
-            },
-            scope: DEFAULT_SCOPE.to_owned(),
-            writer: String::new(),
-            created: line.map_or(0, |line| made_ns(line) / 1_000_000_000),
-            cost_ms: 0,
-            inputs: KeyInputs {
-                name: line.map_or_else(String::new, |line| line.created_by.clone()),
-                op: step.op,
-                fields: Vec::new(),
-                inputs: Vec::new(),
-                // Nothing to compare with: what is said here is not all.
-                form: 0,
-            },
-            lists: Vec::new(),
-        };
+        let entry = entry(step, layer, BlobRef::from(blob));
         entries.push(Signed {
             seen: entry.created,
             entry,
-            signature: None,
+            signature: step.signature.clone(),
         });
     }
     Ok(Some(entries))
+}
+
+/// A layer as an image's config has it.
+struct ConfigLayer<'a> {
+    diff_id: &'a DiffId,
+    /// Its line of the history, if every layer has one.
+    line: Option<&'a History>,
+}
+
+/// The layers of a config, lowest first.
+fn made(config: &ImageConfig) -> Vec<ConfigLayer<'_>> {
+    let lines = config.history.iter().filter(|line| !line.empty_layer);
+    let lines: Vec<&History> = lines.collect();
+    let diff_ids = config.diff_ids();
+    let has_lines = lines.len() == diff_ids.len();
+    let layers = diff_ids.iter().enumerate();
+    let layers = layers.map(|(at, diff_id)| ConfigLayer {
+        diff_id,
+        line: lines.get(at).copied().filter(|_| has_lines),
+    });
+    layers.collect()
+}
+
+/// The entry that a record of a layer stands for.
+fn entry(step: &Step, layer: &ConfigLayer<'_>, blob: BlobRef) -> StepEntry {
+    let made_ns = layer.line.map_or(0, made_ns);
+    StepEntry {
+        keys: step.keys.clone(),
+        identity: step.identity.clone(),
+        layer: LayerEntry {
+            diff_id: layer.diff_id.clone(),
+            blob,
+            index: None,
+            made_ns,
+        },
+        scope: DEFAULT_SCOPE.to_owned(),
+        writer: String::new(),
+        created: made_ns / 1_000_000_000,
+        cost_ms: 0,
+        inputs: KeyInputs {
+            name: layer
+                .line
+                .map_or_else(String::new, |line| line.created_by.clone()),
+            op: step.op.clone(),
+            fields: Vec::new(),
+            inputs: Vec::new(),
+            // Nothing to compare with: what is said here is not all.
+            form: 0,
+        },
+        lists: Vec::new(),
+        inline: true,
+    }
 }
 
 /// When a layer was made, in nanoseconds since 1970; zero if the history does not say.
@@ -157,10 +201,11 @@ fn made_ns(line: &History) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use rbuild_oci::{DiffId, RootFs};
+    use rbuild_oci::RootFs;
     use serde_json::json;
 
     use super::*;
+    use crate::trust::Trust;
 
     fn digest(text: &str) -> Digest {
         Digest::sha256_of(text.as_bytes())
@@ -232,5 +277,46 @@ mod tests {
         check(json!({"steps": [{"layer": 0}]}), &blobs(), "missing field");
         check(json!("steps"), &blobs(), "invalid type");
         check(json!({"steps": [{"layer": -1}]}), &blobs(), "invalid value");
+    }
+
+    fn records_of(config: &mut ImageConfig) -> &mut Value {
+        &mut config.other.get_mut(KEY).unwrap()["steps"]
+    }
+
+    #[test]
+    fn who_vouches_for_a_record_means_this_layer_of_this_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = SigningKey::create(&dir.path().join("key")).unwrap();
+        let trust = Trust {
+            keys: vec![key.public()],
+            max_age: None,
+        };
+        let plain = config(json!({"steps": [step(1)]}));
+        let mut records = Records::deserialize(&plain.other[KEY]).unwrap();
+        vouch(&mut records.steps, &plain, &key);
+        let signed = config(serde_json::to_value(records).unwrap());
+        let proves = |config: &ImageConfig, blobs: &[Descriptor]| {
+            let lines = entries(config, blobs).unwrap().unwrap();
+            trust.proves(&lines[0])
+        };
+        assert!(!proves(&plain, &blobs()));
+        // Whatever the layer's tar is compressed to.
+        let other = Descriptor::of("y", b"other");
+        assert!(proves(&signed, &blobs()) && proves(&signed, &[other.clone(), other]));
+        let changes: [fn(&mut ImageConfig); 4] = [
+            |config| config.rootfs.diff_ids = Some(vec![DiffId(digest("a")); 2]),
+            |config| config.history[2].created = Some("2026-01-02T03:04:06Z".to_owned()),
+            |config| records_of(config)[0]["keys"] = json!(["other"]),
+            |config| records_of(config)[0]["identity"] = json!(digest("other")),
+        ];
+        for change in changes {
+            let mut forged = signed.clone();
+            change(&mut forged);
+            assert!(!proves(&forged, &blobs()));
+        }
+        // One that lies in an index vouches for its blob.
+        let mut lines = entries(&signed, &blobs()).unwrap().unwrap();
+        lines[0].entry.inline = false;
+        assert!(!trust.proves(&lines[0]));
     }
 }

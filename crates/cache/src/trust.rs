@@ -219,7 +219,7 @@ impl Trust {
 /// What is signed; `None` for an entry that has no text, which there is not.
 fn message<T: Entry>(entry: &T) -> Option<Vec<u8>> {
     let mut bytes = format!("rbuild cache {} 1\n", T::KIND).into_bytes();
-    serde_json::to_writer(&mut bytes, entry).ok()?;
+    bytes.extend(entry.text().ok()?);
     Some(bytes)
 }
 

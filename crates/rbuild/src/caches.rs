@@ -92,7 +92,9 @@ impl<'a> Caches<'a> {
             idle_mounts: &BTreeMap::new(),
             budget: None,
         };
-        let records = inline::records(engine.layers(), &results, &image.layers);
+        let layers = (&image.config, image.layers.as_slice());
+        let key = self.request.cache.writer.key.as_deref();
+        let records = inline::records(engine.layers(), &results, layers, key);
         let records = records.map_err(|error| BuildError::caused(ErrorKind::Build, error))?;
         if let Some(records) = records {
             image.config.other.insert(inline::KEY.to_owned(), records);

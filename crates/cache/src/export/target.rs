@@ -190,6 +190,7 @@ impl Shared {
             cost_ms: one.cost_ms,
             inputs: one.inputs.clone(),
             lists,
+            inline: false,
         })
     }
 

@@ -35,6 +35,7 @@ fn line(keys: &[&str], created: u64, signer: Option<&str>) -> Signed<StepEntry> 
                 inputs: Vec::new(),
             },
             lists: Vec::new(),
+            inline: false,
         },
         seen: created,
         signature: signer.map(|key| Signature {

@@ -35,6 +35,7 @@ fn entry(name: &str) -> StepEntry {
             inputs: Vec::new(),
         },
         lists: Vec::new(),
+        inline: false,
     }
 }
 

@@ -153,6 +153,33 @@ fn records_in_an_image_serve_other_machines_and_give_the_same_image_again() {
 }
 
 #[test]
+fn records_in_an_image_are_believed_if_their_writer_is() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start();
+    let app = format!("{}/app:1", registry.host());
+    let (first, second) = (machine(ONE_STAGE), machine(ONE_STAGE));
+    let key = |name: &str| {
+        let file = first.dir().join(name).display().to_string();
+        let made = first.run(&["cache", "key", &file]).expect_success();
+        (file, made.stdout.trim().to_owned())
+    };
+    let ((own, public), (_, stranger)) = (key("own"), key("stranger"));
+    let inline = ["-t", &app, "--push", "--cache-to", "type=inline"];
+    build(&first, &[&inline[..], &["--cache-key", &own]].concat());
+    let from = ["-t", "x", "--cache-from", &app, "--cache-trust"];
+    let done = build(&second, &[&from[..], &[&stranger]].concat());
+    assert!(cached_steps(&done).is_empty(), "{}", done.stderr);
+    let told = "signed by a key that is not trusted";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    let third = machine(ONE_STAGE);
+    let done = build(&third, &[&from[..], &[&public]].concat());
+    assert_eq!(cached_steps(&done).len(), 3, "{}", done.stderr);
+    third.assert_intact();
+}
+
+#[test]
 fn an_image_that_stands_on_one_with_records_does_not_inherit_them() {
     if !granted(Privilege::Root) {
         return;

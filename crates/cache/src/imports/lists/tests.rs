@@ -88,6 +88,7 @@ fn entry(list: &Digest, size: u64) -> StepEntry {
             form: 0,
         },
         lists: vec![blob(LIST_TYPE, list, size)],
+        inline: false,
     }
 }
 
