@@ -2,12 +2,14 @@
 //!
 //! One file or folder for each kind below `backend/`.
 
+mod address;
 mod content;
 mod duration;
 pub mod gha;
 mod local;
 #[cfg(test)]
 pub(crate) mod memory;
+mod objects;
 mod registry;
 pub mod s3;
 

@@ -4,90 +4,51 @@
 //! was written. Nobody ever writes to an index that is there, so that no condition on a write is needed:
 //! some stores ignore them.
 
-mod blobs;
 mod credentials;
 mod failure;
-mod indexes;
-mod layout;
 mod place;
-mod presence;
 mod touch;
-mod upload;
-mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::{BackoffConfig, ClientOptions, RetryConfig};
-use rbuild_oci::{Descriptor, Digest};
-use rbuild_progress::CancelToken;
+use object_store::list::PaginatedListStore;
+use object_store::path::Path;
+use object_store::{ClientOptions, ObjectStore};
 use rbuild_registry::Client;
-use rbuild_store::Store;
-use tokio::sync::Semaphore;
 
 pub use credentials::RoleFiles;
 pub use place::{S3Env, S3Place};
 
-use super::{Backend, IndexDocument, NewIndex};
+use super::Backend;
+use super::objects::{self, Bucket, Fault, Wire};
 use crate::{Error, Result};
-use layout::Layout;
-use wire::Wire;
 
-/// One place in a bucket.
+/// A bucket of S3.
 struct S3 {
-    name: String,
     place: S3Place,
-    layout: Layout,
     client: Client,
     bucket: AmazonS3,
-    /// What is known of blobs that were asked for or sent.
-    seen: Mutex<BTreeMap<Digest, Sighting>>,
-    /// Permits for parts of blobs in memory.
-    parts: Semaphore,
-}
-
-/// What is known of a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sighting {
-    /// It is not there.
-    Absent,
-    /// It is there, and young.
-    Fresh,
-    /// It is there, and old enough for its age to be renewed.
-    Stale,
 }
 
 /// Opens a place. Asks nothing yet; connections, proxies and authorities are those of `client`.
 ///
-/// Errors: [`Error::Spec`] for settings that cannot be.
+/// Errors: [`Error::Spec`].
 pub fn open(place: S3Place, client: &Client) -> Result<Arc<dyn Backend>> {
-    let layout = Layout::of(&place)?;
     let bucket = build(&place, client).map_err(|error| Error::Spec(error.to_string()))?;
-    Ok(Arc::new(S3 {
-        name: place.name(),
-        parts: Semaphore::new(place.upload_parallelism),
-        layout,
+    let (name, folders) = (place.name(), place.folders.clone());
+    let parallelism = place.upload_parallelism;
+    let s3 = S3 {
+        place,
         client: client.clone(),
         bucket,
-        seen: Mutex::default(),
-        place,
-    }))
+    };
+    objects::open((name, &folders), (Box::new(s3), parallelism), client)
 }
 
 fn build(place: &S3Place, client: &Client) -> object_store::Result<AmazonS3> {
-    let policy = client.retry_policy();
-    let retry = RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: policy.first_pause,
-            max_backoff: policy.longest_pause,
-            base: 2.0,
-        },
-        // The first attempt is none more.
-        max_retries: place.attempts.unwrap_or(policy.attempts).saturating_sub(1) as usize,
-        retry_timeout: wire::LONGEST,
-    };
     let options = ClientOptions::new().with_allow_http(place.is_plain());
     let builder = AmazonS3Builder::new()
         .with_bucket_name(&place.bucket)
@@ -95,67 +56,31 @@ fn build(place: &S3Place, client: &Client) -> object_store::Result<AmazonS3> {
         .with_endpoint(place.endpoint())
         .with_virtual_hosted_style_request(!place.path_style)
         .with_client_options(options)
-        .with_retry(retry)
+        .with_retry(objects::retry(client, place.attempts))
         // Not every store has it, and there is never much to delete.
         .with_disable_bulk_delete(true)
         .with_http_connector(Wire::new(client));
     credentials::add(builder, place).build()
 }
 
-impl S3 {
-    /// Does something at the place; `action` is a verb and an object.
-    fn ask<T>(
-        &self,
-        action: &'static str,
-        cancel: &CancelToken,
-        work: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        cancel.check()?;
-        match self.client.run(cancel, work) {
-            Ok(outcome) => outcome,
-            Err(error) if error.is_cancelled() => Err(Error::Cancelled),
-            Err(error) => Err(Error::place(&self.name, action, error)),
-        }
+impl Bucket for S3 {
+    fn objects(&self) -> &dyn ObjectStore {
+        &self.bucket
     }
 
-    /// Says what went wrong.
-    fn failed(&self, action: &'static str) -> impl Fn(object_store::Error) -> Error {
-        move |error| Error::place(&self.name, action, failure::told(&error, &self.place))
+    fn pages(&self) -> &dyn PaginatedListStore {
+        &self.bucket
     }
 
-    fn seen(&self) -> MutexGuard<'_, BTreeMap<Digest, Sighting>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Backend for S3 {
-    fn name(&self) -> &str {
-        &self.name
+    fn told(&self, error: &object_store::Error) -> String {
+        failure::told(error, &self.place)
     }
 
-    fn read_indexes(&self, cancel: &CancelToken) -> Result<Vec<IndexDocument>> {
-        self.ask("read the indexes", cancel, self.all_indexes())
+    fn oldest(&self) -> Option<Duration> {
+        Some(self.place.touch_refresh)
     }
 
-    fn write_index(&self, index: &NewIndex<'_>, cancel: &CancelToken) -> Result<()> {
-        self.add_index(index, cancel)
-    }
-
-    fn present(&self, blobs: &[Descriptor], cancel: &CancelToken) -> Result<BTreeSet<Digest>> {
-        self.ask("look for blobs", cancel, self.which(blobs))
-    }
-
-    fn fetch(
-        &self,
-        blob: &Descriptor,
-        store: &Store,
-        progress: &dyn Fn(u64),
-        cancel: &CancelToken,
-    ) -> Result<()> {
-        self.ask("read a blob", cancel, self.bring(blob, store, progress))
-    }
-
-    fn send(&self, blob: &Descriptor, store: &Store, cancel: &CancelToken) -> Result<()> {
-        self.send_blob(blob, store, cancel)
+    fn renew<'a>(&'a self, key: &'a Path) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(self.copy_onto_itself(key))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rbuild_registry::Secret;
 use reqwest::Url;
 
+use crate::backend::address::address;
 use crate::backend::duration::duration;
 use crate::option::{SCOPE_WANTED, is_scope};
 use crate::{Attrs, Error, Result};
@@ -178,20 +179,7 @@ fn checked_url(key: &str, text: &str) -> Result<Url> {
     if !text.ends_with('/') {
         text.push('/');
     }
-    let url = Url::parse(&text).ok().filter(|url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none()
-    });
-    // The text is not repeated: it may hold a password.
-    url.ok_or_else(|| {
-        spec(format!(
-            "{key}: it must be an http: or https: address without user, query and fragment"
-        ))
-    })
+    address(key, &text)
 }
 
 fn scope(attrs: &Attrs) -> Result<String> {

@@ -7,13 +7,13 @@ use rbuild_registry::Secret;
 use reqwest::Url;
 
 use super::credentials::{Keys, RoleFiles};
+use crate::backend::address::address;
 use crate::backend::duration::duration;
+use crate::backend::objects::{Folders, PARALLELISM};
 use crate::{Attrs, Error, Result};
 
 /// How old a blob may grow before its age is renewed, unless the attributes say otherwise.
 const TOUCH_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
-/// Parts on their way at the same time, unless the attributes say otherwise.
-const PARALLELISM: usize = 4;
 const MOST_PARALLELISM: usize = 64;
 
 /// What the environment of the command line says; this crate reads none itself.
@@ -40,12 +40,7 @@ pub struct S3Env {
 pub struct S3Place {
     pub(super) bucket: String,
     pub(super) region: String,
-    /// Path before everything, without a slash at its ends.
-    pub(super) prefix: String,
-    pub(super) blobs_prefix: String,
-    pub(super) manifests_prefix: String,
-    /// Names of the cache, at least one: read from all, written to all.
-    pub(super) names: Vec<String>,
+    pub(super) folders: Folders,
     pub(super) endpoint_url: Option<Url>,
     /// Whether the bucket is in the path of addresses, not in the host.
     pub(super) path_style: bool,
@@ -62,8 +57,7 @@ impl fmt::Debug for S3Place {
         f.debug_struct("S3Place")
             .field("bucket", &self.bucket)
             .field("region", &self.region)
-            .field("prefix", &self.prefix)
-            .field("names", &self.names)
+            .field("folders", &self.folders)
             .field("endpoint", &self.endpoint())
             .finish_non_exhaustive()
     }
@@ -79,7 +73,10 @@ impl S3Place {
         let endpoint = attrs
             .take("endpoint_url")
             .or_else(|| env.endpoint_url.clone());
-        let endpoint_url = endpoint.as_deref().map(checked_endpoint).transpose()?;
+        let endpoint_url = endpoint.as_deref();
+        let endpoint_url = endpoint_url
+            .map(|text| address("endpoint_url", text))
+            .transpose()?;
         let region = attrs.take("region").or_else(|| env.region.clone());
         let region = checked_region(region, endpoint_url.is_some())?;
         let path_style = attrs.switch("use_path_style", false)?;
@@ -91,10 +88,7 @@ impl S3Place {
             bucket,
             region,
             endpoint_url,
-            prefix: path(attrs, "prefix", "")?,
-            blobs_prefix: path(attrs, "blobs_prefix", "blobs")?,
-            manifests_prefix: path(attrs, "manifests_prefix", "manifests")?,
-            names: names(attrs)?,
+            folders: Folders::parse(attrs, None)?,
             keys: keys(attrs, env)?,
             role: env.role.clone(),
             touch_refresh: touch_refresh(attrs)?,
@@ -105,14 +99,7 @@ impl S3Place {
 
     /// What people call it, without credentials.
     pub fn name(&self) -> String {
-        let mut name = format!("s3 {}", self.bucket);
-        for part in [&self.prefix, &self.names.join(";")] {
-            if !part.is_empty() {
-                name.push('/');
-                name.push_str(part);
-            }
-        }
-        name
+        self.folders.named(&format!("s3 {}", self.bucket))
     }
 
     /// What may come from the environment and tells this place from others, as attributes; no keys.
@@ -207,20 +194,6 @@ fn checked_region(region: Option<String>, is_elsewhere: bool) -> Result<String> 
     }
 }
 
-fn checked_endpoint(text: &str) -> Result<Url> {
-    let wanted = "it must be an http: or https: address without user, query and fragment";
-    let url = Url::parse(text).ok().filter(|url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none()
-    });
-    // The text is not repeated: it may hold a password.
-    url.ok_or_else(|| spec(format!("endpoint_url: {wanted}")))
-}
-
 /// Whether the bucket cannot be part of a host name: the host is a number or this machine, or a
 /// certificate would not cover it.
 fn needs_path_style(bucket: &str, endpoint: Option<&Url>) -> bool {
@@ -230,48 +203,6 @@ fn needs_path_style(bucket: &str, endpoint: Option<&Url>) -> bool {
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok()
     });
     is_number || bucket.contains(['.', '_']) || bucket.bytes().any(|b| b.is_ascii_uppercase())
-}
-
-/// A path below the bucket, without a slash at its ends.
-fn path(attrs: &mut Attrs, key: &'static str, default: &str) -> Result<String> {
-    let Some(text) = attrs.take(key) else {
-        return Ok(default.to_owned());
-    };
-    checked_path(key, text.trim_matches('/'))
-}
-
-fn checked_path(key: &str, text: &str) -> Result<String> {
-    let is_part = |part: &str| {
-        !part.is_empty()
-            && part != "."
-            && part != ".."
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-._+=@,!()".contains(&b))
-    };
-    match text.is_empty() || text.split('/').all(is_part) {
-        true => Ok(text.to_owned()),
-        false => Err(spec(format!(
-            "{key}={text}: it must be a path of letters, digits and -._+=@,!()"
-        ))),
-    }
-}
-
-fn names(attrs: &mut Attrs) -> Result<Vec<String>> {
-    let text = attrs.take("name").unwrap_or_else(|| "rbuild".to_owned());
-    let mut names = Vec::new();
-    for name in text.split(';').filter(|name| !name.is_empty()) {
-        let name = checked_path("name", name)?;
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    match names.is_empty() {
-        true => Err(spec(format!(
-            "name={text}: it must be a name, or several with `;`"
-        ))),
-        false => Ok(names),
-    }
 }
 
 /// The attributes' keys, or else those of the environment: never half of each.

@@ -3,47 +3,21 @@
 //! A blob is copied onto itself at the service, which only works with its metadata replaced; that is no
 //! request of `object_store`'s, but signed by it. Source: S3 API reference, CopyObject.
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use object_store::HeaderValue;
 use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpRequest, HttpRequestBody, HttpResponseBody, HttpService};
 use object_store::path::Path;
-use rbuild_oci::Descriptor;
 use reqwest::Method;
 
-use super::wire::Wire;
-use super::{S3, Sighting};
+use super::S3;
+use crate::backend::objects::{Fault, Wire};
 
-/// Largest object that can be copied in one request.
-const LARGEST: u64 = 5 << 30;
-/// Copies at the same time.
-const COPIES: usize = 8;
 /// Most of an answer that is read, in bytes.
 const ANSWER: u64 = 64 * 1024;
 
-type Fault = Box<dyn std::error::Error + Send + Sync>;
-
 impl S3 {
-    /// Renews the age of those that were seen to be old. What cannot be renewed stays as it is.
-    pub(super) async fn renew(&self, blobs: &[Descriptor]) {
-        let old: Vec<&Descriptor> = {
-            let seen = self.seen();
-            let is_old = |blob: &&Descriptor| {
-                blob.size < LARGEST && seen.get(&blob.digest) == Some(&Sighting::Stale)
-            };
-            blobs.iter().filter(is_old).collect()
-        };
-        let renewals = old.into_iter().map(|blob| async move {
-            match self.copy_onto_itself(&self.layout.blob(&blob.digest)).await {
-                Ok(()) => drop(self.seen().insert(blob.digest.clone(), Sighting::Fresh)),
-                Err(error) => tracing::debug!(digest = %blob.digest, error, "its age stays"),
-            }
-        });
-        let renewals = stream::iter(renewals).buffer_unordered(COPIES);
-        renewals.for_each(|()| async {}).await;
-    }
-
-    async fn copy_onto_itself(&self, key: &Path) -> Result<(), Fault> {
+    pub(super) async fn copy_onto_itself(&self, key: &Path) -> Result<(), Fault> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = Method::PUT;
         *request.uri_mut() = format!("{}/{key}", self.place.bucket_url()).parse()?;

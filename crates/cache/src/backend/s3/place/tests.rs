@@ -26,7 +26,7 @@ fn attributes_win_over_the_environment() {
     let place = parse("bucket=b", &env()).unwrap();
     assert_eq!(place.region, "eu-west-1");
     assert_eq!(place.keys.as_ref().unwrap().id, "AKENV");
-    assert_eq!(place.names, ["rbuild"]);
+    assert_eq!(place.folders.names, ["rbuild"]);
     assert_eq!(place.name(), "s3 b/rbuild");
     let words = "bucket=b region=us-east-2 access_key_id=AK secret_access_key=SK prefix=/a/b/ \
                  name=x;y;x touch_refresh=1h30m upload_parallelism=9 retry_max_attempts=2 \
@@ -36,12 +36,15 @@ fn attributes_win_over_the_environment() {
     assert_eq!((keys.id.as_str(), keys.secret.expose()), ("AK", "SK"));
     // The environment's token belongs to the environment's keys.
     assert!(keys.token.is_none());
-    assert_eq!(place.names, ["x", "y"]);
+    assert_eq!(place.folders.names, ["x", "y"]);
     assert_eq!(place.name(), "s3 b/a/b/x;y");
     assert_eq!(place.touch_refresh, Duration::from_secs(5400));
     assert_eq!((place.upload_parallelism, place.attempts), (9, Some(2)));
     assert_eq!(
-        (place.blobs_prefix.as_str(), place.manifests_prefix.as_str()),
+        (
+            place.folders.blobs.as_str(),
+            place.folders.manifests.as_str()
+        ),
         ("bl", "ma")
     );
 }

@@ -23,10 +23,10 @@ const SHORT: u64 = 64 * 1024;
 const METADATA: Duration = Duration::from_secs(2);
 
 /// Sends requests over the registry client's connections.
-pub(super) struct Wire(Client);
+pub(crate) struct Wire(Client);
 
 impl Wire {
-    pub(super) fn new(client: &Client) -> Self {
+    pub(crate) fn new(client: &Client) -> Self {
         Self(client.clone())
     }
 

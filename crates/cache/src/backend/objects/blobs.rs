@@ -1,11 +1,11 @@
 //! Blobs on their way here: streamed into the store, verified, resumed where a connection breaks.
 
 use futures_util::StreamExt;
-use object_store::{GetOptions, GetRange, ObjectStore};
+use object_store::{GetOptions, GetRange};
 use rbuild_oci::Descriptor;
 use rbuild_store::Store;
 
-use super::{S3, failure};
+use super::{Objects, is_missing};
 use crate::backend::content::{Arrival, Refused};
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ impl From<Refused> for Broken {
     }
 }
 
-impl S3 {
+impl Objects {
     /// Brings a blob into the store.
     pub(super) async fn bring(
         &self,
@@ -45,7 +45,7 @@ impl S3 {
                 Ok(()) => break,
                 Err(Broken::Connection(source)) => source,
                 Err(Broken::Refused(refused)) => return Err(refused.at(&self.name, blob)),
-                Err(Broken::Absent(error)) if failure::is_missing(&error) => {
+                Err(Broken::Absent(error)) if is_missing(&error) => {
                     return Err(Error::Gone {
                         place: self.name.clone(),
                         digest: blob.digest.clone(),
@@ -74,7 +74,7 @@ impl S3 {
             ..GetOptions::default()
         };
         let key = self.layout.blob(&arrival.blob.digest);
-        let answer = self.bucket.get_opts(&key, options).await;
+        let answer = self.store().get_opts(&key, options).await;
         let answer = answer.map_err(Broken::Absent)?;
         arrival.check_size(answer.meta.size)?;
         let mut body = answer.into_stream();

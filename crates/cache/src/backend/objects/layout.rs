@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use object_store::path::Path;
 use rbuild_oci::{Algorithm, Digest};
 
-use super::S3Place;
+use super::Folders;
 use crate::{Error, Result};
 
 /// End of the name of every index.
@@ -21,18 +21,10 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn of(place: &S3Place) -> Result<Self> {
-        let blobs = join(&[
-            &place.prefix,
-            &place.blobs_prefix,
-            Algorithm::Sha256.as_str(),
-        ])?;
-        let folder = |name| join(&[&place.prefix, &place.manifests_prefix, name]);
-        let indexes = place
-            .names
-            .iter()
-            .map(|name| folder(name))
-            .collect::<Result<_>>()?;
+    pub(super) fn of(folders: &Folders) -> Result<Self> {
+        let blobs = join(&[&folders.prefix, &folders.blobs, Algorithm::Sha256.as_str()])?;
+        let folder = |name: &String| join(&[&folders.prefix, &folders.manifests, name]);
+        let indexes = folders.names.iter().map(folder).collect::<Result<_>>()?;
         Ok(Self { blobs, indexes })
     }
 
@@ -125,19 +117,13 @@ fn random() -> Result<u64> {
 mod tests {
     use super::*;
     use crate::Attrs;
-    use crate::backend::s3::S3Env;
 
     fn layout(words: &[(&str, &str)]) -> Layout {
         let pairs = words
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let mut attrs = Attrs::new("s3", pairs).unwrap();
-        let env = S3Env {
-            bucket: Some("b".to_owned()),
-            region: Some("r".to_owned()),
-            ..S3Env::default()
-        };
-        Layout::of(&S3Place::parse(&mut attrs, &env).unwrap()).unwrap()
+        Layout::of(&Folders::parse(&mut attrs, None).unwrap()).unwrap()
     }
 
     #[test]

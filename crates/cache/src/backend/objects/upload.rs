@@ -10,7 +10,7 @@ use rbuild_oci::Descriptor;
 use rbuild_progress::CancelToken;
 use rbuild_store::Store;
 
-use super::{S3, Sighting};
+use super::{Objects, Sighting};
 use crate::Result;
 use crate::backend::content::Content;
 
@@ -39,7 +39,7 @@ impl Sending<'_> {
     }
 }
 
-impl S3 {
+impl Objects {
     /// Sends a blob unless it is there.
     pub(super) fn send_blob(
         &self,
@@ -100,14 +100,15 @@ impl S3 {
     }
 
     async fn whole_or_parts(&self, sending: &mut Sending<'_>) -> Result<()> {
+        self.ensure_bucket(sending.action).await?;
         let length = sending.content.length();
         if length <= PART {
             let _permit = self.parts.acquire().await;
             let payload = sending.next(length)?;
-            let put = self.bucket.put(sending.key, payload).await;
+            let put = self.store().put(sending.key, payload).await;
             return put.map(drop).map_err(self.failed(sending.action));
         }
-        let upload = self.bucket.put_multipart(sending.key).await;
+        let upload = self.store().put_multipart(sending.key).await;
         let upload = upload.map_err(self.failed(sending.action))?;
         sending.upload = Some(upload);
         self.all_parts(sending, length).await?;

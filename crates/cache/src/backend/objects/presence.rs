@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 use rbuild_oci::{Algorithm, Descriptor, Digest};
 
-use super::{S3, Sighting, failure};
+use super::{Objects, Sighting, is_denied, is_missing};
 use crate::Result;
 
 const ACTION: &str = "look for blobs";
@@ -18,7 +18,7 @@ const FEW: usize = 8;
 /// Looks at the same time.
 const LOOKS: usize = 16;
 
-impl S3 {
+impl Objects {
     /// Those of the blobs that are there.
     pub(super) async fn which(&self, blobs: &[Descriptor]) -> Result<BTreeSet<Digest>> {
         let wanted: BTreeSet<Digest> = blobs.iter().map(|blob| blob.digest.clone()).collect();
@@ -49,10 +49,19 @@ impl S3 {
         }
         let start = left.first().map_or(0, position);
         while !left.is_empty() {
-            let page = match self.bucket.list_paginated(Some(&prefix), options).await {
+            let page = match self
+                .bucket
+                .pages()
+                .list_paginated(Some(&prefix), options)
+                .await
+            {
                 Ok(page) => page,
                 // Who may not list may still look.
-                Err(error) if failure::is_denied(&error) => return Ok(()),
+                Err(error) if is_denied(&error) => return Ok(()),
+                Err(error) if self.bucket.is_unmade(&error) => {
+                    left.clear();
+                    return Ok(());
+                }
                 Err(error) => return Err(self.failed(ACTION)(error)),
             };
             pages += 1;
@@ -102,12 +111,12 @@ impl S3 {
 
     /// Looks at one blob; `None` if it is not there.
     pub(super) async fn look_at(&self, digest: &Digest) -> Result<Option<ObjectMeta>> {
-        match self.bucket.head(&self.layout.blob(digest)).await {
+        match self.store().head(&self.layout.blob(digest)).await {
             Ok(object) => {
                 self.sighted(digest, &object);
                 Ok(Some(object))
             }
-            Err(error) if failure::is_missing(&error) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.failed(ACTION)(error)),
         }
     }
@@ -115,7 +124,8 @@ impl S3 {
     /// Keeps in mind that a blob is there, and whether it has grown old.
     fn sighted(&self, digest: &Digest, object: &ObjectMeta) {
         let age = SystemTime::now().duration_since(object.last_modified.into());
-        let sighting = match age.is_ok_and(|age| age > self.place.touch_refresh) {
+        let oldest = self.bucket.oldest();
+        let sighting = match age.is_ok_and(|age| oldest.is_some_and(|oldest| age > oldest)) {
             true => Sighting::Stale,
             false => Sighting::Fresh,
         };

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStoreExt};
 use rbuild_progress::CancelToken;
 
-use super::{S3, failure, layout};
+use super::{Objects, is_missing, layout};
 use crate::backend::{IndexDocument, NewIndex};
 use crate::{Error, Result};
 
@@ -23,15 +23,23 @@ const MOST_OBJECTS: usize = 20_000;
 /// Indexes on their way at the same time.
 const READERS: usize = 8;
 
-impl S3 {
+impl Objects {
     /// The newest indexes, newest first.
     pub(super) async fn all_indexes(&self) -> Result<Vec<IndexDocument>> {
         let mut listed = Vec::new();
         for folder in self.layout.folders() {
-            let objects = self.bucket.list(Some(folder)).take(MOST_OBJECTS);
-            let objects: Vec<_> = objects.try_collect().await.map_err(self.failed(READ))?;
-            listed.extend(objects);
+            let objects = self.store().list(Some(folder)).take(MOST_OBJECTS);
+            match objects.try_collect::<Vec<_>>().await {
+                Ok(objects) => listed.extend(objects),
+                // It is made with the first object.
+                Err(error) if self.bucket.is_unmade(&error) => {
+                    self.note_bucket(false);
+                    return Ok(Vec::new());
+                }
+                Err(error) => return Err(self.failed(READ)(error)),
+            }
         }
+        self.note_bucket(true);
         let wanted = newest(listed);
         let reads = wanted.into_iter().map(|object| self.read_index(object));
         let all: Vec<_> = stream::iter(reads).buffered(READERS).try_collect().await?;
@@ -49,9 +57,9 @@ impl S3 {
         if object.size > limit {
             return Err(too_large());
         }
-        let answer = match self.bucket.get(&object.location).await {
+        let answer = match self.store().get(&object.location).await {
             Ok(answer) => answer,
-            Err(error) if failure::is_missing(&error) => return Ok(None),
+            Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(self.failed(READ)(error)),
         };
         let mut body = answer.into_stream();
@@ -88,8 +96,8 @@ impl S3 {
     /// Deletes an index. One that stays is read again and merged again, and no harm is done: writers often
     /// have no leave to delete.
     async fn delete_index(&self, key: Path) {
-        if let Err(error) = self.bucket.delete(&key).await {
-            tracing::debug!(%key, error = failure::told(&error, &self.place), "an index stays");
+        if let Err(error) = self.store().delete(&key).await {
+            tracing::debug!(%key, error = self.bucket.told(&error), "an index stays");
         }
     }
 }
