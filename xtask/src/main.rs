@@ -4,6 +4,7 @@
 //! that it is checked like the rest. It uses few crates: it is compiled before anything else can start.
 
 mod apt;
+mod azurite;
 mod bench;
 mod bootstrap;
 mod conformance;
@@ -44,6 +45,7 @@ Commands:
   emulation                         build for another processor with a real emulator
   services                          build and run the larger Dockerfiles of testdata/builds
   s3                                let other people's S3 servers judge the cache in buckets
+  azurite                           let Azure's stand-in judge the cache in containers (needs npm)
   judges                            let Docker, skopeo and umoci judge a built image
 ";
 
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Some((&"emulation", [])) => test::emulation(),
         Some((&"services", [])) => services::services(),
         Some((&"s3", [])) => s3::s3(),
+        Some((&"azurite", [])) => azurite::azurite(),
         Some((&"judges", [])) => judges::judges(),
         _ => {
             eprint!("{USAGE}");

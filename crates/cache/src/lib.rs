@@ -25,7 +25,7 @@ mod trust;
 pub use attrs::Attrs;
 pub use backend::{
     Backend, Direction, Form, IndexDocument, LocalBackend, LocalPlace, NewIndex, RegistryBackend,
-    RegistryPlace, gha, s3,
+    RegistryPlace, azblob, gha, s3,
 };
 pub use entry::{BlobRef, Entry, LayerEntry, Signature, Signed, StepEntry};
 pub use error::{Error, Result};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rbuild_oci::Reference;
 use rbuild_registry::{Client, LazyClient};
 
+use crate::backend::azblob::{self, AzblobEnv, AzblobPlace};
 use crate::backend::gha::{self, GhaEnv, GhaPlace};
 use crate::backend::s3::{self, S3Env, S3Place};
 use crate::backend::{
@@ -36,6 +37,7 @@ enum PlaceKind {
     Local(LocalPlace),
     Registry(RegistryPlace),
     S3(Box<S3Place>),
+    Azblob(Box<AzblobPlace>),
     Gha(Box<GhaPlace>),
     /// The config of the image that is built.
     Inline,
@@ -46,6 +48,8 @@ enum PlaceKind {
 pub struct PlaceEnv {
     /// Of buckets.
     pub s3: S3Env,
+    /// Of containers.
+    pub azblob: AzblobEnv,
     /// Of GitHub's service.
     pub gha: GhaEnv,
 }
@@ -63,6 +67,7 @@ impl Place {
             "local" => PlaceKind::Local(LocalPlace::parse(attrs, direction)?),
             "registry" => PlaceKind::Registry(RegistryPlace::parse(attrs, direction)?),
             "s3" => PlaceKind::S3(Box::new(S3Place::parse(attrs, &env.s3)?)),
+            "azblob" => PlaceKind::Azblob(Box::new(AzblobPlace::parse(attrs, &env.azblob)?)),
             "gha" => PlaceKind::Gha(Box::new(GhaPlace::parse(attrs, &env.gha)?)),
             "inline" if direction == Direction::To => PlaceKind::Inline,
             "inline" => {
@@ -73,7 +78,7 @@ impl Place {
             }
             other => {
                 return Err(Error::Spec(format!(
-                    "type={other} is no cache: registry, local, inline, s3, gha"
+                    "type={other} is no cache: registry, local, inline, s3, gha, azblob"
                 )));
             }
         };
@@ -91,6 +96,7 @@ impl Place {
         let settled = match &parsed {
             PlaceKind::Local(_) | PlaceKind::Registry(_) | PlaceKind::Inline => Vec::new(),
             PlaceKind::S3(place) => place.settled(),
+            PlaceKind::Azblob(place) => place.settled(),
             PlaceKind::Gha(place) => place.settled(),
         };
         all.extend(
@@ -173,6 +179,9 @@ impl Places {
                 Arc::new(RegistryBackend::new(registry.clone(), client))
             }
             PlaceKind::S3(bucket) => s3::open(S3Place::clone(bucket), self.client_of(place)?)?,
+            PlaceKind::Azblob(container) => {
+                azblob::open(AzblobPlace::clone(container), self.client_of(place)?)?
+            }
             PlaceKind::Gha(service) => gha::open(GhaPlace::clone(service), self.client_of(place)?),
             PlaceKind::Inline => {
                 return Err(Error::Spec("type=inline is no place of its own".to_owned()));

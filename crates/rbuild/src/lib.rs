@@ -102,8 +102,8 @@ pub use outcome::{Outcome, StepCount};
 pub use output_note::idle_attributes;
 pub use push::PushedImage;
 pub use rbuild_cache::{
-    CacheFrom, CacheTo, Error as CacheError, PlaceEnv, PublicKey, SigningKey, Trust, Writer, gha,
-    s3,
+    CacheFrom, CacheTo, Error as CacheError, PlaceEnv, PublicKey, SigningKey, Trust, Writer,
+    azblob, gha, s3,
 };
 pub use rbuild_dockerfile::{LineRange, Position, SourceFile, Span};
 pub use rbuild_exporter::{

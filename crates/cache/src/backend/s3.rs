@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::list::PaginatedListStore;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt};
 use rbuild_registry::Client;
 
 pub use credentials::RoleFiles;
@@ -74,6 +74,16 @@ impl Bucket for S3 {
 
     fn told(&self, error: &object_store::Error) -> String {
         failure::told(error, &self.place)
+    }
+
+    fn delete<'a>(&'a self, key: &'a Path) -> BoxFuture<'a, Result<(), Fault>> {
+        Box::pin(async {
+            Ok(self
+                .bucket
+                .delete(key)
+                .await
+                .map_err(|error| self.told(&error))?)
+        })
     }
 
     fn oldest(&self) -> Option<Duration> {

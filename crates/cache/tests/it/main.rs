@@ -2,7 +2,10 @@
 
 #![cfg(test)]
 
+mod azblob;
+mod azblob_azurite;
 mod bucket;
+mod container;
 mod contract;
 mod faulty;
 mod foreign;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rbuild::azblob::{AzblobEnv, AzureIdentity};
 use rbuild::gha::GhaEnv;
 use rbuild::s3::{RoleFiles, S3Env};
 use rbuild::{
@@ -107,6 +108,20 @@ pub fn place_env() -> PlaceEnv {
                 container_relative_uri: variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
                 container_full_uri: variable("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
                 container_token_file: variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+            },
+        },
+        azblob: AzblobEnv {
+            account_url: variable("BUILDKIT_AZURE_STORAGE_ACCOUNT_URL"),
+            account_name: variable("BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME"),
+            container: variable("BUILDKIT_AZURE_STORAGE_CONTAINER"),
+            prefix: variable("BUILDKIT_AZURE_STORAGE_PREFIX"),
+            key: secret("AZURE_STORAGE_KEY"),
+            identity: AzureIdentity {
+                tenant_id: variable("AZURE_TENANT_ID"),
+                client_id: variable("AZURE_CLIENT_ID"),
+                client_secret: secret("AZURE_CLIENT_SECRET"),
+                federated_token_file: variable("AZURE_FEDERATED_TOKEN_FILE"),
+                authority_host: variable("AZURE_AUTHORITY_HOST"),
             },
         },
         gha: GhaEnv {

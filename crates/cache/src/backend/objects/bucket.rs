@@ -21,6 +21,9 @@ pub(crate) trait Bucket: Send + Sync {
     /// What people are told of an error.
     fn told(&self, error: &object_store::Error) -> String;
 
+    /// Deletes an object, which may be gone by now.
+    fn delete<'a>(&'a self, key: &'a Path) -> BoxFuture<'a, Result<(), Fault>>;
+
     /// Whether a bucket that is not there can be made.
     fn can_be_made(&self) -> bool {
         false

@@ -96,8 +96,8 @@ impl Objects {
     /// Deletes an index. One that stays is read again and merged again, and no harm is done: writers often
     /// have no leave to delete.
     async fn delete_index(&self, key: Path) {
-        if let Err(error) = self.store().delete(&key).await {
-            tracing::debug!(%key, error = self.bucket.told(&error), "an index stays");
+        if let Err(error) = self.bucket.delete(&key).await {
+            tracing::debug!(%key, error, "an index stays");
         }
     }
 }

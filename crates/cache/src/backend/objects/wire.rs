@@ -6,12 +6,15 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
 use rbuild_registry::{Client, Flow};
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
+
+use super::Fault;
 
 /// The longest time for one request with all its attempts: a signature is not valid for much longer.
 pub(super) const LONGEST: Duration = Duration::from_secs(240);
@@ -19,6 +22,8 @@ pub(super) const LONGEST: Duration = Duration::from_secs(240);
 const SLOWEST: u64 = 64 * 1024;
 /// Length in bytes of a body that is sent in no time, so that silence means trouble.
 const SHORT: u64 = 64 * 1024;
+/// Most of an answer to such a request that is read, in bytes.
+const ANSWER: u64 = 64 * 1024;
 /// How long the machine's metadata service may take.
 const METADATA: Duration = Duration::from_secs(2);
 
@@ -28,6 +33,25 @@ pub(crate) struct Wire(Client);
 impl Wire {
     pub(crate) fn new(client: &Client) -> Self {
         Self(client.clone())
+    }
+
+    /// Sends a request that is none of `object_store`'s, once; the status of the answer and the beginning of its
+    /// body.
+    pub(crate) async fn exchange(
+        &self,
+        request: HttpRequest,
+    ) -> Result<(StatusCode, String), Fault> {
+        let answer = self.send(request).await?;
+        let status = answer.status();
+        let mut pieces = answer.into_body().bytes_stream();
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece?);
+            if bytes.len() as u64 > ANSWER {
+                break;
+            }
+        }
+        Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
