@@ -19,6 +19,7 @@ mod moto;
 mod privilege;
 mod proxy;
 mod registry;
+mod served;
 mod sshd;
 mod stress;
 mod temp;
@@ -44,6 +45,7 @@ pub use proxy::{ProxyAsked, ProxyServer};
 pub use registry::{
     REGISTRY_PASSWORD, REGISTRY_USER, Registry, RegistrySetup, RegistryTls, RegistryTokens,
 };
+pub use served::Served;
 pub use sshd::{Agent, SshServer, make_key};
 pub use stress::{StressOptions, StressReport, stress};
 pub use temp::TempDir;

@@ -1,13 +1,11 @@
 //! The backend for Azure Blob Storage against `azurite`, Microsoft's own stand-in, which checks every signature.
 
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use rbuild_cache::azblob::{AzblobPlace, open};
 use rbuild_oci::Descriptor;
 use rbuild_progress::CancelToken;
-use rbuild_testkit::TempDir;
+use rbuild_testkit::{Served, TempDir};
 
 use crate::container::{ACCOUNT, KEY, place};
 use crate::contract::{self, Habits, Local, noise};
@@ -16,10 +14,9 @@ use crate::s3::client;
 /// `another one hunter2`.
 const OTHER_KEY: &str = "YW5vdGhlciBvbmUgaHVudGVyMg==";
 
-/// A running server; stopped by its process id on `Drop`.
+/// A running server, and where it keeps what it is sent.
 struct Server {
-    child: Child,
-    port: u16,
+    served: Served,
     _dir: TempDir,
 }
 
@@ -31,45 +28,21 @@ impl Server {
             return None;
         };
         let dir = TempDir::new();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let child = Command::new(program)
-            .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()])
-            .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"])
-            .arg("--location")
-            .arg(dir.path())
-            .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut server = Self {
-            child,
-            port,
-            _dir: dir,
-        };
-        let end = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = server.child.try_wait().unwrap();
-            assert!(ended.is_none(), "azurite ended: {ended:?}");
-            assert!(Instant::now() < end, "azurite does not listen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Some(server)
+        let served = Served::start(|port| {
+            let mut command = Command::new(program);
+            command
+                .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()])
+                .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"])
+                .arg("--location")
+                .arg(dir.path())
+                .env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}"));
+            command
+        });
+        Some(Self { served, _dir: dir })
     }
 
     fn place(&self, more: &[(&str, &str)]) -> AzblobPlace {
-        place(&format!("http://127.0.0.1:{}/{ACCOUNT}", self.port), more)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        place(&format!("{}/{ACCOUNT}", self.served.url()), more)
     }
 }
 

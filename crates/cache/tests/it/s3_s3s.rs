@@ -1,22 +1,18 @@
 //! The S3 backend against `s3s-fs`, which checks every signature.
 
-use std::io::Read;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use rbuild_cache::s3::open;
 use rbuild_progress::CancelToken;
-use rbuild_testkit::TempDir;
+use rbuild_testkit::{Served, TempDir};
 
 use crate::bucket::{KEY_ID, NAME, SECRET};
 use crate::contract::{self, Habits};
 use crate::s3::{client, place};
 
-/// A running server; stopped by its process id on `Drop`.
+/// A running server, and where it keeps what it is sent.
 struct Server {
-    child: Child,
-    port: u16,
+    served: Served,
     _dir: TempDir,
 }
 
@@ -31,48 +27,19 @@ impl Server {
         };
         let dir = TempDir::new();
         std::fs::create_dir(dir.join(NAME)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let child = Command::new(program)
-            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--access-key", KEY_ID, "--secret-key", SECRET])
-            .arg(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut server = Self {
-            child,
-            port,
-            _dir: dir,
-        };
-        let end = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if let Some(status) = server.child.try_wait().unwrap() {
-                let mut said = String::new();
-                let mut log = server.child.stderr.take().unwrap();
-                log.read_to_string(&mut said).unwrap();
-                panic!("s3s-fs ended with {status}: {said}");
-            }
-            assert!(Instant::now() < end, "s3s-fs does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(server)
+        let served = Served::start(|port| {
+            let mut command = Command::new(program);
+            command
+                .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+                .args(["--access-key", KEY_ID, "--secret-key", SECRET])
+                .arg(dir.path());
+            command
+        });
+        Some(Self { served, _dir: dir })
     }
 
     fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.served.url()
     }
 }
 
