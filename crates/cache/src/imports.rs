@@ -61,6 +61,8 @@ struct From {
 #[derive(Default)]
 struct AllKnown {
     steps: HashMap<String, Vec<Known>>,
+    /// By the lists of files that they name.
+    lists: HashMap<Digest, Vec<Known>>,
     mounts: HashMap<String, Vec<KnownMount>>,
 }
 
@@ -208,12 +210,17 @@ impl<'a> Imports<'a> {
         for (position, (from, index)) in self.from.iter().zip(all).enumerate() {
             let place: Arc<str> = from.spec.place.text().into();
             for line in index.steps {
-                let line = Arc::new(line);
-                for name in &line.entry.keys {
-                    known.steps.entry(name.clone()).or_default().push(Known {
-                        line: Arc::clone(&line),
-                        place: Arc::clone(&place),
-                    });
+                let step = Known {
+                    line: Arc::new(line),
+                    place: Arc::clone(&place),
+                };
+                for name in &step.line.entry.keys {
+                    let steps = known.steps.entry(name.clone()).or_default();
+                    steps.push(step.clone());
+                }
+                for list in &step.line.entry.lists {
+                    let steps = known.lists.entry(list.digest.clone()).or_default();
+                    steps.push(step.clone());
                 }
             }
             for line in index.mounts {

@@ -278,6 +278,8 @@ mod tests {
         env.s3.region = text("eu-west-1");
         env.s3.access_key_id = text("AK");
         env.s3.secret_access_key = Some(Secret::new("hunter2"));
+        env.azblob.account_url = text("https://team.host");
+        env.azblob.key = Some(Secret::new("aHVudGVyMg=="));
         env.gha.results_url = text("https://host/x");
         let place = |kind: &str, given: &[(&str, &str)]| {
             let pairs = given.iter();
@@ -290,6 +292,11 @@ mod tests {
             s3.text(),
             r#"{"bucket":"b","name":"n","region":"eu-west-1","type":"s3"}"#
         );
+        let azblob = place("azblob", &[("secret_access_key", "aHVudGVyMw==")]);
+        assert_eq!(
+            azblob.text(),
+            r#"{"account_name":"team","account_url":"https://team.host","container":"rbuild-cache","prefix":"","type":"azblob"}"#
+        );
         let gha = place("gha", &[("scope", "main"), ("token", "hunter3")]);
         assert_eq!(
             gha.text(),
@@ -297,21 +304,25 @@ mod tests {
         );
         let client = || LazyClient::new(|| Ok(rbuild_registry::ClientConfig::default()));
         let places = Places::new(client(), env.clone());
-        for place in [&s3, &gha] {
-            assert!(!format!("{place:?}").contains("hunter"));
+        for place in [&s3, &azblob, &gha] {
+            assert!(
+                !format!("{place:?}").contains("hunter") && !format!("{place:?}").contains("aHVu")
+            );
             let opened = places.open(place).unwrap();
             assert!(Arc::ptr_eq(&opened, &places.reopen(place.text()).unwrap()));
         }
         // In another process: the keys are in the environment, the token was given by hand.
         let next = Places::new(client(), env.clone());
         assert_eq!(next.reopen(s3.text()).unwrap().name(), "s3 b/n");
+        let container = next.reopen(azblob.text()).unwrap();
+        assert_eq!(container.name(), "azblob team/rbuild-cache/rbuild");
         assert!(next.reopen(gha.text()).is_err());
     }
 
     #[test]
     fn other_kinds_are_refused() {
-        let error = parse("azblob", &[], Direction::To).unwrap_err();
-        assert!(error.to_string().contains("type=azblob is no cache"));
+        let error = parse("swift", &[], Direction::To).unwrap_err();
+        assert!(error.to_string().contains("type=swift is no cache"));
         assert!(parse("local", &[("src", "/c")], Direction::To).is_err());
         let inline = parse("inline", &[], Direction::To).unwrap();
         assert!(inline.is_inline() && Places::default().open(&inline).is_err());

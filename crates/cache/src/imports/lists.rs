@@ -60,7 +60,7 @@ impl Imports<'_> {
 
     /// Where a list is, by an entry whose writer is trusted.
     fn where_list(&self, known: &AllKnown, name: &Digest) -> Option<(BlobRef, Arc<dyn Backend>)> {
-        known.steps.values().flatten().find_map(|known| {
+        known.lists.get(name)?.iter().find_map(|known| {
             let mut lists = known.line.entry.lists.iter();
             let blob = lists.find(|blob| blob.digest == *name && blob.size <= MAX_LIST)?;
             if self.is_lost(known) || !self.trust.proves(&known.line) {
