@@ -13,7 +13,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rbuild_layer::{Compression, LayerId, LayerStore};
-use rbuild_oci::Descriptor;
+use rbuild_oci::{Descriptor, Digest};
 use rbuild_progress::{Backlog, CancelToken};
 use rbuild_solver::CacheKey;
 
@@ -66,6 +66,8 @@ pub struct Results<'a> {
     pub mounts: &'a BTreeMap<String, String>,
     /// Those of its steps that did not run, likewise; they go where nothing of that name is yet.
     pub idle_mounts: &'a BTreeMap<String, String>,
+    /// Blobs that a cache names and has not: they are sent again.
+    pub lost: &'a BTreeSet<Digest>,
     /// How long sending may take from now on; what saves most for its bytes goes first.
     pub budget: Option<Duration>,
 }

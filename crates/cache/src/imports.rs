@@ -175,9 +175,20 @@ impl<'a> Imports<'a> {
         self.lost().blobs.insert(digest.clone());
     }
 
+    /// The blobs that turned out to be of no use.
+    pub fn lost_blobs(&self) -> BTreeSet<Digest> {
+        self.lost().blobs.clone()
+    }
+
     /// Never offers anything of a place again: it does not answer.
     pub fn give_up_place(&self, text: &str) {
         self.lost().places.insert(text.to_owned());
+    }
+
+    /// Whether a result is believed whose signature leaves out which bytes it means: those have to be looked at
+    /// before they go anywhere.
+    pub fn must_see(&self, known: &Known) -> bool {
+        self.trust.is_strict() && known.line.entry.inline
     }
 
     /// Says something that people should know.

@@ -303,7 +303,10 @@ fn slots<T: Entry>(line: &Signed<T>) -> Vec<Slot> {
 fn is_sound(entry: &StepEntry) -> bool {
     const MAX_NAME: usize = 256;
     let names = &entry.keys;
-    (1..=2).contains(&names.len()) && names.iter().all(|name| name.len() <= MAX_NAME)
+    (1..=2).contains(&names.len())
+        && names.iter().all(|name| name.len() <= MAX_NAME)
+        // One for an input at most.
+        && entry.lists.len() <= entry.inputs.inputs.len()
 }
 
 fn is_sound_mount(entry: &MountEntry) -> bool {

@@ -30,7 +30,7 @@ pub use backend::{
 pub use entry::{BlobRef, Entry, LayerEntry, Signature, Signed, StepEntry};
 pub use error::{Error, Result};
 pub use export::{Exporter, MountSent, Results, Writer, Written};
-pub use fetch::{CacheFetch, LostLayer};
+pub use fetch::{CacheFetch, Loss, LostLayer};
 pub use imports::{Imports, Known, KnownMount, Summary, Told};
 pub use index::{Index, Keep};
 pub use mounts::{

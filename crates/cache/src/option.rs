@@ -116,7 +116,7 @@ impl CacheFrom {
 
 fn split(mut pairs: BTreeMap<String, String>) -> Result<(String, Attrs)> {
     let kind = pairs.remove("type").ok_or_else(|| {
-        Error::Spec("it needs type=: registry, local, inline, s3 or gha".to_owned())
+        Error::Spec("it needs type=: registry, local, inline, s3, gha or azblob".to_owned())
     })?;
     let attrs = Attrs::new(kind.clone(), pairs)?;
     Ok((kind, attrs))

@@ -80,19 +80,24 @@ impl<'a> RemoteIndex<'a> {
         layer.is_some_and(|layer| self.layers.is_usable(&layer).unwrap_or(false))
     }
 
-    /// Takes over a result from elsewhere; the record that stands for it here.
-    fn take_over(&self, key: &CacheKey, known: &Known) -> Result<Vec<u8>> {
-        let entry = &known.line.entry;
-        let layer = self.layers.imported(
+    /// The layer of a result that lies elsewhere; nothing of it is fetched.
+    fn layer(&self, known: &Known) -> Result<LayerId> {
+        let layer = &known.line.entry.layer;
+        Ok(self.layers.imported(
             &ImportedLayer {
-                diff_id: entry.layer.diff_id.clone(),
-                descriptor: entry.layer.blob.descriptor(),
-                index: entry.layer.index.as_ref().map(BlobRef::descriptor),
+                diff_id: layer.diff_id.clone(),
+                descriptor: layer.blob.descriptor(),
+                index: layer.index.as_ref().map(BlobRef::descriptor),
                 origin: format!("{ORIGIN}{}", known.place),
-                created: UNIX_EPOCH + Duration::from_nanos(entry.layer.made_ns),
+                created: UNIX_EPOCH + Duration::from_nanos(layer.made_ns),
             },
             self.cancel,
-        )?;
+        )?)
+    }
+
+    /// Takes over a result from elsewhere; the record that stands for it here.
+    fn take_over(&self, key: &CacheKey, known: &Known, layer: LayerId) -> Result<Vec<u8>> {
+        let entry = &known.line.entry;
         if entry.cost_ms > 0 {
             let cost = Duration::from_millis(entry.cost_ms);
             self.layers.store().note_made(&layer.to_string(), cost);
@@ -119,10 +124,23 @@ impl<'a> RemoteIndex<'a> {
 
     fn elsewhere(&self, key: &CacheKey) -> Result<Option<Vec<u8>>> {
         let name = format!("{}{key}", self.rung);
-        match self.imports.find(&name, self.cancel)? {
-            None => Ok(None),
-            Some(known) => self.take_over(key, &known).map(Some),
+        while let Some(known) = self.imports.find(&name, self.cancel)? {
+            let layer = self.layer(&known)?;
+            if self.imports.must_see(&known)
+                && let Err(error) = self.layers.index(&layer, self.cancel)
+            {
+                self.cancel.check()?;
+                // Where one thing is not true, or cannot be had, nothing is taken for granted any more.
+                self.imports.give_up_place(&known.place);
+                self.imports.warn(&format!(
+                    "{}; what it holds is made again",
+                    Error::Layer(error).chain()
+                ));
+                continue;
+            }
+            return self.take_over(key, &known, layer).map(Some);
         }
+        Ok(None)
     }
 }
 

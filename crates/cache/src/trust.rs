@@ -172,6 +172,11 @@ impl Doubt {
 pub(crate) const CLOCK_SKEW: u64 = 24 * 3600;
 
 impl Trust {
+    /// Whether entries need a signature.
+    pub fn is_strict(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// Looks at everything but the signature's arithmetic, which [`Trust::proves`] checks for what is used.
     pub fn doubt<T: Entry>(&self, line: &Signed<T>, scope: &str, now: u64) -> Option<Doubt> {
         if line.entry.scope() != scope {

@@ -125,6 +125,9 @@ pub enum Error {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The blob of an imported layer is not what was said of it.
+    #[error("take a layer that another machine made")]
+    BadOriginal(#[source] Misfit),
     /// A piece of work on a tree could not be handed over or failed in the process that does it.
     #[error("work on a layer tree: {reason}")]
     TreeWork {
@@ -139,6 +142,18 @@ pub enum Error {
         /// Why it failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// A blob is here, and is not what was said of the layer that it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("layer blob {digest} is not what was said of it")]
+pub struct Misfit {
+    /// The blob.
+    pub digest: Digest,
+    /// Where it is from, as it was registered.
+    pub origin: String,
+    /// What is wrong with it.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl Error {

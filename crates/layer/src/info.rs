@@ -73,6 +73,9 @@ pub struct Original {
     /// Of a layer that another machine made and sent: its index, compressed, from the same origin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<Descriptor>,
+    /// Whether another machine made and sent the layer: what it says of the bytes is all there is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_imported: bool,
 }
 
 impl LayerInfo {

@@ -42,7 +42,7 @@ mod xattr;
 pub use coding::{Coding, uncompressed};
 pub use compression::{Compression, NotACompression};
 pub use entry::{Entry, Kind, Mtime, Xattrs};
-pub use error::{Error, Result};
+pub use error::{Error, Misfit, Result};
 pub use file_view::{ByteSource, FileView, LinkGroup, Node, NodeKind, Opener};
 pub use id::{ContentDigest, LayerId, NotAnId};
 pub use index::{INLINE_PATHS, LayerIndex, MAX_INLINE_BYTES, OpaqueRoot};

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rbuild_cache::{
-    Exporter, Imports, LostLayer, Mode, RemoteIndex, Results, Summary, Told, Used, Written, inline,
+    Exporter, Imports, Loss, Mode, RemoteIndex, Results, Summary, Told, Used, Written, inline,
 };
 use rbuild_graph::Graph;
 use rbuild_layer::{Compression, LayerId};
@@ -90,6 +90,7 @@ impl<'a> Caches<'a> {
             in_result: &image.layers.iter().copied().collect(),
             mounts: &BTreeMap::new(),
             idle_mounts: &BTreeMap::new(),
+            lost: &BTreeSet::new(),
             budget: None,
         };
         let layers = (&image.config, image.layers.as_slice());
@@ -162,29 +163,31 @@ impl<'a> Caches<'a> {
         error: &BuildError,
         (times, cancel): (usize, &CancelToken),
     ) -> Result<bool> {
-        let Some(lost) = LostLayer::among(error) else {
+        let Some(lost) = Loss::among(error) else {
             return Ok(false);
         };
         if cancel.is_cancelled() || times > MOST_LOSSES {
             return Ok(false);
         }
-        let is_whole = lost.is_whole_place() || times == MOST_LOSSES;
+        let is_whole = lost.is_whole_place || times == MOST_LOSSES;
         let forgotten = engine.layers().forget_imported(
             |original| {
                 let is_there = lost.concerns(&original.descriptor.digest, &original.origin);
                 is_there || (times == MOST_LOSSES && lost.is_same_place(&original.origin))
             },
+            lost.is_bad,
             cancel,
         )?;
         if is_whole {
-            self.imports.give_up_place(&lost.place);
-        } else {
-            self.imports.give_up_blob(&lost.digest);
+            self.imports.give_up_place(lost.place);
+        }
+        if lost.is_bad || !is_whole {
+            self.imports.give_up_blob(lost.digest);
         }
         tracing::debug!(forgotten, place = lost.place, "layers of a cache are lost");
         self.imports.warn(&format!(
             "{}; what it holds is made again",
-            chain(&lost.source)
+            chain(lost.error)
         ));
         // Without anything to forget the next try would fail the same way.
         Ok(forgotten > 0)
@@ -209,6 +212,7 @@ impl<'a> Caches<'a> {
             in_result,
             mounts: &used_mounts,
             idle_mounts: &mounts::idle(graph, &used_mounts, self.request),
+            lost: &self.imports.lost_blobs(),
             budget: self.request.cache.budget,
         };
         let done = announced(sink, "exporting cache", |_| {

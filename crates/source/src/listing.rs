@@ -18,6 +18,9 @@ const VERSION: &[u8] = b"rbuild-listing 1\n";
 /// Most files of a list: of a larger selection the rest is only counted.
 const MOST: usize = 100_000;
 
+/// Most files that a list can leave out: more than any file system has.
+const MOST_LEFT_OUT: u64 = 1 << 48;
+
 /// Most bytes that a list may unpack to: more is none of ours.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -121,7 +124,13 @@ impl Listing {
             left_out: rest.long()?,
             ..Listing::default()
         };
+        if listing.left_out > MOST_LEFT_OUT {
+            return None;
+        }
         while !rest.0.is_empty() {
+            if listing.files.len() >= MOST {
+                return None;
+            }
             let path = rest.text()?;
             let (mode, uid, gid) = (rest.number()?, rest.number()?, rest.number()?);
             let file = Listed {

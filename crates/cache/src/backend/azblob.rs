@@ -16,7 +16,7 @@ use object_store::list::PaginatedListStore;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore};
 use rbuild_registry::Client;
-use reqwest::header::CONTENT_LENGTH;
+use reqwest::header::{CONTENT_LENGTH, HeaderMap};
 use reqwest::{Method, StatusCode};
 
 pub use credentials::AzureIdentity;
@@ -60,9 +60,30 @@ fn build(place: &AzblobPlace, client: &Client) -> object_store::Result<Microsoft
 }
 
 impl Container {
-    /// Sends a request without a body that `object_store` has not, or makes in a way that trusts the answer; `path`
-    /// is what comes behind the container.
+    /// Sends a request without a body that `object_store` has not, or makes in a way that trusts the answer; as often
+    /// as other requests. `path` is what comes behind the container.
     async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, String), Fault> {
+        let policy = self.client.retry_policy();
+        let mut failures = 1;
+        loop {
+            let answer = self.exchange_once(method.clone(), path).await;
+            let pause = match &answer {
+                Ok((status, _)) => policy.next(failures, *status, &HeaderMap::new()),
+                Err(_) => policy.next_connection(failures),
+            };
+            let Some(pause) = pause else {
+                return answer;
+            };
+            tokio::time::sleep(pause).await;
+            failures += 1;
+        }
+    }
+
+    async fn exchange_once(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, String), Fault> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = method;
         let place = &self.place;

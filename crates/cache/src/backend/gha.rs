@@ -50,6 +50,8 @@ struct Gha {
     requests: Requests,
     /// Whether blobs that were asked for or sent are there.
     seen: Mutex<BTreeMap<Digest, bool>>,
+    /// Blobs whose keys were reserved here and stay empty.
+    broken: Mutex<BTreeSet<Digest>>,
     /// Held by whoever sends a blob: others of this process find it there when they come next.
     sending: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -61,6 +63,7 @@ pub fn open(place: GhaPlace, client: &Client) -> Arc<dyn Backend> {
         requests: Requests::new(&place, client),
         client: client.clone(),
         seen: Mutex::default(),
+        broken: Mutex::default(),
         sending: Mutex::default(),
         place,
     })
@@ -186,8 +189,19 @@ impl Gha {
         }
         let failed = self.failed("send a blob");
         // Reserved by another process: it is there, or will be when they are done.
-        self.save(&keys::blob(&blob.digest), content, &failed)
-            .await?;
+        let saved = self.save(&keys::blob(&blob.digest), content, &failed).await;
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        match saved {
+            Err(error) => {
+                broken.insert(blob.digest.clone());
+                return Err(error);
+            }
+            Ok(Reserved::Before) if broken.contains(&blob.digest) => {
+                let reason = "its key is taken by an upload that was broken off";
+                return Err(failed(Fault::said(reason)));
+            }
+            Ok(_) => {}
+        }
         self.seen().insert(blob.digest.clone(), true);
         Ok(())
     }

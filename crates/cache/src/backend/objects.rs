@@ -16,8 +16,10 @@ mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use rbuild_oci::{Descriptor, Digest};
 use rbuild_progress::CancelToken;
@@ -103,8 +105,11 @@ impl Objects {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         cancel.check()?;
+        // `object_store` takes some answers for granted.
+        let work = AssertUnwindSafe(work).catch_unwind();
         match self.client.run(cancel, work) {
-            Ok(outcome) => outcome,
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Error::place(&self.name, action, "an answer makes no sense")),
             Err(error) if error.is_cancelled() => Err(Error::Cancelled),
             Err(error) => Err(Error::place(&self.name, action, error)),
         }

@@ -32,6 +32,8 @@ pub(super) struct Target {
     backend: Arc<dyn Backend>,
     /// Blobs that its index named when it was first read; none if it could not be.
     named: OnceLock<BTreeSet<Digest>>,
+    /// Blobs that it names and has not, as the build found out.
+    lost: Mutex<BTreeSet<Digest>>,
     sent: Mutex<BTreeMap<Digest, u64>>,
 }
 
@@ -42,6 +44,7 @@ impl Target {
             spec,
             backend,
             named: OnceLock::new(),
+            lost: Mutex::default(),
             sent: Mutex::default(),
         }
     }
@@ -64,12 +67,18 @@ impl Target {
             let read = read_merged(&*self.backend, cancel);
             read.map_or_else(|_| BTreeSet::new(), |merged| digests(&merged.index))
         });
-        if named.contains(&blob.digest) || self.sent().contains_key(&blob.digest) {
+        let is_there = named.contains(&blob.digest) && !self.is_lost(&blob.digest);
+        if is_there || self.sent().contains_key(&blob.digest) {
             return Ok(());
         }
         self.backend.send(blob, store, cancel)?;
         self.sent().insert(blob.digest.clone(), blob.size);
         Ok(())
+    }
+
+    fn is_lost(&self, digest: &Digest) -> bool {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.contains(digest)
     }
 
     fn sent(&self) -> MutexGuard<'_, BTreeMap<Digest, u64>> {
@@ -90,6 +99,11 @@ impl Shared {
         (deadline, cancel): (Option<Instant>, &CancelToken),
     ) -> Result<Written> {
         let merged = read_replaceable(&*target.backend, cancel)?;
+        target
+            .lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(results.lost);
         target.named.get_or_init(|| digests(&merged.index));
         let mut written = Written::default();
         let mut own = Index::default();
@@ -138,6 +152,10 @@ impl Shared {
                 && entry.scope == target.spec.scope
                 && entry.identity == wanted.identity
                 && wanted.keys.iter().all(|key| entry.keys.contains(key))
+                && !entry
+                    .blobs()
+                    .iter()
+                    .any(|blob| target.is_lost(&blob.digest))
         })?;
         let mut line = line.clone();
         line.seen = now_secs();
@@ -174,7 +192,7 @@ impl Shared {
         for blob in [&blob, &index] {
             target.send(blob, store, cancel)?;
         }
-        let lists = self.lists(target, &one.inputs, cancel)?;
+        let (inputs, lists) = self.lists(target, one, cancel)?;
         Ok(StepEntry {
             keys: one.keys.clone(),
             identity: one.identity.clone(),
@@ -188,7 +206,7 @@ impl Shared {
             writer: self.writer.name.clone(),
             created: now_secs(),
             cost_ms: one.cost_ms,
-            inputs: one.inputs.clone(),
+            inputs,
             lists,
             inline: false,
         })

@@ -213,3 +213,14 @@ fn mounts_are_lines_as_steps_are() {
     all.drop_stale(keep(2, None), 12);
     assert_eq!((all.steps.len(), all.mounts.len()), (1, 1));
 }
+
+#[test]
+fn an_entry_has_no_more_lists_than_inputs() {
+    let mut bloated = line(&["a"], 1, None);
+    bloated.entry.lists = vec![blob("list"); 30_000];
+    let bytes = index(vec![bloated, line(&["b"], 1, None)])
+        .encode()
+        .unwrap();
+    let read = Index::decode(&bytes, "here").unwrap();
+    assert_eq!((read.steps.len(), read.unreadable), (1, 1));
+}

@@ -69,6 +69,16 @@ fn it_keeps_the_contract_where_signatures_are_checked() {
 }
 
 #[test]
+fn prefixes_may_have_any_character_that_paths_may_have() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let place = server.place(&[("prefix", "a+b=c@d,(e)!/f"), ("name", "x+y")]);
+    let backend = open(place, &client()).unwrap();
+    contract::holds(&*backend, Habits::ALL);
+}
+
+#[test]
 fn several_writers_make_the_container_and_lose_nothing() {
     let Some(server) = Server::start() else {
         return;

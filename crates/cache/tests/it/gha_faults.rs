@@ -278,6 +278,23 @@ fn tokens_go_nowhere_else() {
 }
 
 #[test]
+fn a_blob_whose_upload_broke_off_is_not_taken_for_sent() {
+    let actions = Actions::start();
+    let backend = backend(&actions, &[]);
+    let from = Local::new();
+    let blob = from.put(&noise(3, 1000));
+    let send = || backend.send(&blob, &from.store, &CancelToken::new());
+    actions.state().habits = vec![("PUT".to_owned(), Fault::Status(403, "<Error/>"))];
+    assert!(send().is_err());
+    actions.state().habits.clear();
+    let text = told(&send().unwrap_err());
+    assert!(
+        text.contains("taken by an upload that was broken off"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_service_that_goes_away_is_an_error_and_no_hang() {
     let (actions, blob, _) = with_blob(100);
     let backend = backend(&actions, &[]);

@@ -1,6 +1,9 @@
 //! The S3 backend against `s3s-fs`, which checks every signature.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use rbuild_cache::s3::open;
 use rbuild_progress::CancelToken;
@@ -13,7 +16,7 @@ use crate::s3::{client, place};
 /// A running server, and where it keeps what it is sent.
 struct Server {
     served: Served,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Server {
@@ -35,7 +38,12 @@ impl Server {
                 .arg(dir.path());
             command
         });
-        Some(Self { served, _dir: dir })
+        Some(Self { served, dir })
+    }
+
+    /// The file that an object is.
+    fn file(&self, key: &str) -> PathBuf {
+        self.dir.join(NAME).join(key)
     }
 
     fn url(&self) -> String {
@@ -57,17 +65,24 @@ fn renewing_ages_harms_nothing_where_signatures_are_checked() {
     let Some(server) = Server::start() else {
         return;
     };
-    let place = place(&server.url(), &[("touch_refresh", "0")]);
-    let backend = open(place, &client()).unwrap();
-    let from = contract::Local::new();
-    let blob = from.put(b"old");
-    backend
-        .send(&blob, &from.store, &CancelToken::new())
-        .unwrap();
-    let all = std::slice::from_ref(&blob);
-    assert_eq!(contract::present(&*backend, all).len(), 1);
-    contract::write(&*backend, b"index", all, &[]);
-    assert_eq!(contract::fetch(&*backend, &blob).unwrap(), b"old");
+    for prefix in ["plain", "a+b=c@d,(e)!/f"] {
+        let words = [("touch_refresh", "0"), ("prefix", prefix)];
+        let backend = open(place(&server.url(), &words), &client()).unwrap();
+        let from = contract::Local::new();
+        let blob = from.put(b"old");
+        backend
+            .send(&blob, &from.store, &CancelToken::new())
+            .unwrap();
+        let file = server.file(&format!("{prefix}/blobs/sha256/{}", blob.digest.hex()));
+        let long_ago = SystemTime::now() - Duration::from_secs(1000);
+        let opened = File::options().write(true).open(&file).unwrap();
+        opened.set_modified(long_ago).unwrap();
+        let all = std::slice::from_ref(&blob);
+        assert_eq!(contract::present(&*backend, all).len(), 1);
+        contract::write(&*backend, b"index", all, &[]);
+        assert!(file.metadata().unwrap().modified().unwrap() > long_ago);
+        assert_eq!(contract::fetch(&*backend, &blob).unwrap(), b"old");
+    }
 }
 
 #[test]

@@ -122,6 +122,7 @@ pub fn place_env() -> PlaceEnv {
                 client_secret: secret("AZURE_CLIENT_SECRET"),
                 federated_token_file: variable("AZURE_FEDERATED_TOKEN_FILE"),
                 authority_host: variable("AZURE_AUTHORITY_HOST"),
+                identity_endpoint: variable("IDENTITY_ENDPOINT"),
             },
         },
         gha: GhaEnv {

@@ -7,7 +7,9 @@ use rbuild_progress::CancelToken;
 use rbuild_store::Table;
 
 use super::{Activity, LayerStore, MAX_INDEX_BYTES, new_id, put_with};
-use crate::{Error, LayerId, LayerIndex, LayerInfo, Original, Result, decompress};
+use crate::job::Format;
+use crate::layer_read::{NoKeeper, read_layer};
+use crate::{Error, LayerId, LayerIndex, LayerInfo, Misfit, Original, Result, decompress};
 
 /// A layer that lies in a cache elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ impl LayerStore {
             descriptor: layer.descriptor.clone(),
             origin: layer.origin.clone(),
             index: layer.index.clone(),
+            is_imported: true,
         };
         // Two steps may yield the same bytes at different times.
         let made = layer.created.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -59,11 +62,13 @@ impl LayerStore {
         Ok(info.id)
     }
 
-    /// Forgets imported layers whose bytes are not here, of those that `is_lost` names by blob and origin;
-    /// tells how many. What was made over them is found no more, and made again.
+    /// Forgets imported layers of those that `is_lost` names by blob and origin; tells how many. What was made over them
+    /// is found no more, and made again. One whose blob is here is kept, unless such blobs
+    /// `are_bad`; one that was unpacked is kept.
     pub fn forget_imported(
         &self,
         is_lost: impl Fn(&Original) -> bool,
+        are_bad: bool,
         cancel: &CancelToken,
     ) -> Result<usize> {
         let mut count = 0;
@@ -75,7 +80,7 @@ impl LayerStore {
             };
             let lost = info.original.as_ref().filter(|original| is_lost(original));
             if let Some(lost) = lost
-                && !self.store().has_blob(&lost.descriptor.digest)
+                && (are_bad || !self.store().has_blob(&lost.descriptor.digest))
                 && self.usable_tree(&info).is_none()
             {
                 self.store().delete(Table::Layers, &id)?;
@@ -83,6 +88,37 @@ impl LayerStore {
             }
         }
         Ok(count)
+    }
+
+    /// Why work on a layer's blob failed. If another machine sent it, and it cannot be read or has another diff id
+    /// than was said, that is [`Error::BadOriginal`]; else `error` stays.
+    pub(super) fn blame(&self, layer: &LayerId, error: Error, cancel: &CancelToken) -> Error {
+        if matches!(
+            error,
+            Error::Cancelled | Error::Fetch { .. } | Error::BadOriginal(_)
+        ) {
+            return error;
+        }
+        let original = self.original(layer).ok().flatten();
+        let Some(original) = original.filter(|original| original.is_imported) else {
+            return error;
+        };
+        match self.check_original(layer, &original, cancel) {
+            Ok(()) | Err(Error::Cancelled | Error::Store(_)) => error,
+            Err(found) => original.misfits(found.into()),
+        }
+    }
+
+    fn check_original(
+        &self,
+        layer: &LayerId,
+        original: &Original,
+        cancel: &CancelToken,
+    ) -> Result<()> {
+        let blob = self.store().open_blob(&original.descriptor.digest)?;
+        let expected = self.info(layer)?.diff_id;
+        let expected = expected.as_ref();
+        read_layer(blob, Format::Detect, expected, &mut NoKeeper, cancel).map(drop)
     }
 
     /// The index that was sent along with a layer; `None` if there is none, or it cannot be had or read:
@@ -148,6 +184,17 @@ impl LayerStore {
             .map_err(|source| Error::io("compress", "the index of a layer", source))?;
         let digest = self.store().put_blob(&packed)?;
         Ok(Descriptor::new(INDEX_TYPE, digest, packed.len() as u64))
+    }
+}
+
+impl Original {
+    /// Says that the blob is here and is not what was said of it.
+    pub(super) fn misfits(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+        Error::BadOriginal(Misfit {
+            digest: self.descriptor.digest.clone(),
+            origin: self.origin.clone(),
+            source,
+        })
     }
 }
 

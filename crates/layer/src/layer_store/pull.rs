@@ -53,6 +53,7 @@ impl LayerStore {
             descriptor: layer.descriptor.clone(),
             origin: layer.origin.clone(),
             index: None,
+            is_imported: false,
         };
         if let Some(id) = self.known(&chain, &original, cancel)? {
             return Ok(id);
@@ -156,13 +157,13 @@ impl LayerStore {
     /// there. Errors: `Gone` for a layer that was not pulled, `Fetch`.
     pub fn fetch_original(&self, layer: &LayerId, cancel: &CancelToken) -> Result<Descriptor> {
         let original = self.original(layer)?.ok_or(Error::Gone { layer: *layer })?;
-        let descriptor = original.descriptor;
-        if self.has_original(&descriptor)? {
+        let descriptor = original.descriptor.clone();
+        if self.has_original(&original)? {
             return Ok(descriptor);
         }
         let key = format!("layer-blob {}", descriptor.digest);
         let _alone = self.store().work_lock(&key, cancel)?;
-        if self.has_original(&descriptor)? {
+        if self.has_original(&original)? {
             return Ok(descriptor);
         }
         let name = descriptor.digest.to_string();
@@ -182,8 +183,9 @@ impl LayerStore {
         }
     }
 
-    /// Whether a blob is here. Errors: `Fetch` if it is and has another size than announced.
-    fn has_original(&self, descriptor: &Descriptor) -> Result<bool> {
+    /// Whether a blob is here. Errors: `Fetch` or `BadOriginal` if it is and has another size than announced.
+    fn has_original(&self, original: &Original) -> Result<bool> {
+        let descriptor = &original.descriptor;
         if !self.store().has_blob(&descriptor.digest) {
             return Ok(false);
         }
@@ -192,9 +194,12 @@ impl LayerStore {
             return Ok(true);
         }
         let reason = format!("it has {found} bytes, the image says {}", descriptor.size);
-        Err(Error::Fetch {
-            digest: descriptor.digest.clone(),
-            source: reason.into(),
+        Err(match original.is_imported {
+            true => original.misfits(reason.into()),
+            false => Error::Fetch {
+                digest: descriptor.digest.clone(),
+                source: reason.into(),
+            },
         })
     }
 
@@ -256,7 +261,8 @@ impl LayerStore {
         let name = descriptor.digest.to_string();
         self.report(Activity::Unpack, &name, 0, Some(descriptor.size));
         let expected = info.diff_id.as_ref();
-        let read = read_layer(blob, Format::Detect, expected, keeper, cancel)?;
+        let read = read_layer(blob, Format::Detect, expected, keeper, cancel)
+            .map_err(|error| self.blame(layer, error, cancel))?;
         self.report(
             Activity::Unpack,
             &name,

@@ -142,7 +142,8 @@ impl LayerStore {
         };
         let name = digest.to_string();
         self.report(Activity::Unpack, &name, 0, Some(size));
-        self.inner.work.run(&job, &fds, cancel)?;
+        let unpacked = self.inner.work.run(&job, &fds, cancel);
+        unpacked.map_err(|error| self.blame(layer, error, cancel))?;
         self.report(Activity::Unpack, &name, size, Some(size));
         if self.read_index(&info)?.is_none() {
             self.take_index(layer, &index_out, cancel)?;

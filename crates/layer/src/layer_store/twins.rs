@@ -205,7 +205,8 @@ impl LayerStore {
     ) -> Result<(DiffId, u64)> {
         let info = self.info(layer)?;
         let written = if info.original.is_some() {
-            self.stream_original(layer, out, cancel)?
+            self.stream_original(layer, out, cancel)
+                .map_err(|error| self.blame(layer, error, cancel))?
         } else if let Some(blob) = info
             .blob
             .as_ref()
@@ -218,10 +219,13 @@ impl LayerStore {
             self.stream_index(layer, activity, out, cancel)?
         };
         match info.diff_id {
-            Some(expected) if expected != written.0 => Err(Error::DiffId {
-                expected,
-                actual: written.0,
-            }),
+            Some(expected) if expected != written.0 => {
+                let error = Error::DiffId {
+                    expected,
+                    actual: written.0,
+                };
+                Err(self.blame(layer, error, cancel))
+            }
             _ => Ok(written),
         }
     }

@@ -79,6 +79,9 @@ impl LayerStore {
                 expected,
                 found: actual,
             })),
+            Err(Error::BadOriginal(misfit)) => {
+                Ok(Some(LayerProblem::Unreadable(misfit.source.to_string())))
+            }
             Err(error) => Ok(Some(LayerProblem::Unreadable(error.to_string()))),
         }
     }

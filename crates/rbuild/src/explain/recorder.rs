@@ -215,7 +215,8 @@ impl<'a> Recorder<'a> {
         let (notes, others) = self.elsewhere.get_or_init(|| {
             let notes = self.given.others.notes();
             let others = Past::elsewhere(&notes);
-            (notes.into_iter().collect(), others)
+            // Of several notes under one key the newest, which comes first.
+            (notes.into_iter().rev().collect(), others)
         });
         let note = |key: &str| notes.get(key).cloned();
         let changed = others.nearest(miss.inputs, (&key, &plan), &around, &note);

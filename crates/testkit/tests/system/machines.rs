@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rbuild_testkit::{Finished, TempDir, Tree, run};
+use rbuild_testkit::{Finished, TempDir, Tree, hex, run};
+use sha2::{Digest, Sha256};
 
 use crate::place::{LIMIT, Place};
 
@@ -64,6 +65,46 @@ impl Shared {
             .expect("there is an index")
             .clone()
     }
+}
+
+impl Shared {
+    /// Puts another text in the place of what the index says; all digests are right again.
+    pub fn edit_index(&self, edit: impl FnOnce(&str) -> String) {
+        let (index, work) = (self.index(), TempDir::new());
+        let unpacked = run(Command::new("zstd").arg("-dc").arg(&index), LIMIT).expect_success();
+        let edited = edit(&unpacked.stdout);
+        assert_ne!(edited, unpacked.stdout, "something is changed");
+        let (plain, packed) = (work.join("plain"), work.join("packed"));
+        fs::write(&plain, edited).expect("write an index");
+        let mut command = Command::new("zstd");
+        command.arg("-q").arg(&plain).arg("-o").arg(&packed);
+        run(&mut command, LIMIT).expect_success();
+        let packed = fs::read(&packed).expect("read an index");
+        let name = index.file_name().expect("a name").display().to_string();
+        let names_it =
+            |path: &&PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(&name));
+        let all = self.blobs();
+        let manifest = all.iter().find(names_it).expect("a manifest");
+        let text = instead(manifest, &index, &packed);
+        let layout = self.dir().join("index.json");
+        let text = instead(&layout, manifest, text.as_bytes());
+        fs::write(&layout, text).expect("write a layout");
+    }
+}
+
+/// Puts a blob beside another one; the text of `document` as it is when it names the new one instead.
+pub fn instead(document: &Path, old: &Path, bytes: &[u8]) -> String {
+    let name = |path: &Path| {
+        let digest = path.file_name().expect("a name").display().to_string();
+        let size = fs::metadata(path).expect("look").len();
+        format!("sha256:{digest}\",\"size\":{size}")
+    };
+    let new = old.with_file_name(hex(&Sha256::digest(bytes)));
+    fs::write(&new, bytes).expect("write a blob");
+    let text = fs::read_to_string(document).expect("read a document");
+    let changed = text.replace(&name(old), &name(&new));
+    assert_ne!(changed, text, "{} names it", document.display());
+    changed
 }
 
 /// A machine that has nothing yet.

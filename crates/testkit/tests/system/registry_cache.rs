@@ -1,11 +1,14 @@
 //! Caches in a real registry, and records in images: each machine is a store of its own.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
-use rbuild_testkit::{Finished, Privilege, Registry, Tree, granted};
+use rbuild_testkit::{Finished, Privilege, Registry, Tree, granted, run};
+use serde_json::Value;
 
-use crate::machines::{STEPS, blob_bytes, image_id};
-use crate::place::{Place, cached_steps};
+use crate::machines::{STEPS, blob_bytes, image_id, instead};
+use crate::place::{LIMIT, Place, cached_steps, shell_in};
 
 /// Without a stage whose results are not in the image.
 const ONE_STAGE: &str = "FROM busybox\n\
@@ -176,6 +179,58 @@ fn records_in_an_image_are_believed_if_their_writer_is() {
     let third = machine(ONE_STAGE);
     let done = build(&third, &[&from[..], &[&public]].concat());
     assert_eq!(cached_steps(&done).len(), 3, "{}", done.stderr);
+    third.assert_intact();
+}
+
+/// Pushes the image again with a layer of it in the place of another, under the same config.
+fn push_with_swapped_layer(registry: &Registry, name: &str, place: &Place) {
+    let dir = place.dir().join("swapped");
+    let from = format!("docker://{name}");
+    let to = format!("oci:{}:latest", dir.display());
+    let mut copy = Command::new("skopeo");
+    copy.args(["copy", "-q", "--src-tls-verify=false", &from, &to]);
+    run(&mut copy, LIMIT).expect_success();
+    let blobs = dir.join("blobs/sha256");
+    let layout = dir.join("index.json");
+    let parse = |path: &Path| -> Value {
+        serde_json::from_slice(&fs::read(path).expect("read a document")).expect("it is JSON")
+    };
+    let digest = |descriptor: &Value| descriptor["digest"].as_str().expect("a digest").to_owned();
+    let manifest = blobs.join(&digest(&parse(&layout)["manifests"][0])["sha256:".len()..]);
+    let mut swapped = parse(&manifest);
+    swapped["layers"][2] = swapped["layers"][1].clone();
+    let swapped = instead(&layout, &manifest, swapped.to_string().as_bytes());
+    fs::write(&layout, swapped).expect("write a layout");
+    registry.push_layout(&dir, "app:1");
+}
+
+#[test]
+fn a_layer_that_a_record_does_not_mean_goes_nowhere() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let registry = Registry::start();
+    let app = format!("{}/app:1", registry.host());
+    let first = machine(ONE_STAGE);
+    let key = first.dir().join("key").display().to_string();
+    let made = first.run(&["cache", "key", &key]).expect_success();
+    let inline = ["-t", &app, "--push", "--cache-to", "type=inline"];
+    build(&first, &[&inline[..], &["--cache-key", &key]].concat());
+    push_with_swapped_layer(&registry, &app, &first);
+    // Believed by its signature, it is looked at before it is written anywhere.
+    let second = machine(ONE_STAGE);
+    let archive = second.dir().join("x.tar").display().to_string();
+    let to = format!("type=oci,dest={archive}");
+    let trust = ["--cache-from", &app, "--cache-trust", made.stdout.trim()];
+    let done = build(&second, &[&trust[..], &["-o", &to]].concat());
+    assert_eq!(cached_steps(&done).len(), 1, "{}", done.stderr);
+    let told = "is not what was said of it";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    // Believed by its place, it is found out when a step needs its files.
+    let third = machine(&format!("{ONE_STAGE}RUN wc -c < /out > /size\n"));
+    let done = build(&third, &["-t", "x", "--cache-from", &app]);
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    assert_eq!(shell_in(&third, "x", "cat /size").trim(), "3000002");
     third.assert_intact();
 }
 

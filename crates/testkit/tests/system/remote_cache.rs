@@ -119,6 +119,26 @@ fn a_layer_that_is_gone_is_made_again() {
 }
 
 #[test]
+fn a_layer_that_is_gone_is_sent_again_by_whoever_missed_it() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let (shared, a, b) = (Shared::new(), machine(), machine());
+    build(&a, &[&max(&shared)]);
+    fs::remove_file(&shared.blobs()[0]).expect("remove");
+    // It needs the bytes.
+    b.write("Dockerfile", &format!("{STEPS}RUN cat /out > /more\n"));
+    let built = build(&b, &[&shared.from(""), &max(&shared)]);
+    assert!(built.text().contains("is made again"), "{built}");
+    let c = machine();
+    c.write("Dockerfile", &format!("{STEPS}RUN wc -c < /out > /more\n"));
+    let built = build(&c, &[&shared.from("")]);
+    assert!(!built.text().contains("RemoteCache"), "{built}");
+    assert_eq!(cached_steps(&built).len(), 4, "{built}");
+    assert_eq!(shell_in(&c, "x", "cat /more").trim(), "3000002");
+}
+
+#[test]
 fn a_layer_with_other_bytes_is_made_again() {
     if !granted(Privilege::Root) {
         return;
@@ -142,6 +162,24 @@ fn a_truncated_layer_is_made_again() {
         file.and_then(|file| file.set_len(1000)).expect("truncate");
     };
     survives(cut, "1000 bytes instead of");
+}
+
+#[test]
+fn layers_that_are_not_what_the_index_says_are_made_again() {
+    if !granted(Privilege::Root) {
+        return;
+    }
+    let swap = |shared: &Shared| {
+        shared.edit_index(|text| {
+            let mut parts = text.split("\"diff_id\":\"sha256:");
+            let mut lies = parts.next().expect("a beginning").to_owned();
+            for part in parts {
+                lies += &format!("\"diff_id\":\"sha256:{}{}", "0".repeat(64), &part[64..]);
+            }
+            lies
+        });
+    };
+    survives(swap, "is not what was said of it");
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! Who may change a build by what lies in a cache: whoever is trusted, and nobody else.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rbuild_testkit::{Privilege, TempDir, granted, hex, run};
-use sha2::{Digest, Sha256};
+use rbuild_testkit::{Privilege, TempDir, granted, run};
 
 use crate::machines::{STEPS, Shared, build, image_id, machine, max};
 use crate::place::{LIMIT, cached_steps};
@@ -71,46 +69,17 @@ fn copied(shared: &Shared) -> Shared {
     copy
 }
 
-/// Puts a blob beside another one; `document` as it is when it names the new one instead.
-fn instead(document: &Path, old: &Path, bytes: &[u8]) -> String {
-    let name = |path: &Path| {
-        let digest = path.file_name().expect("a name").display().to_string();
-        let size = fs::metadata(path).expect("look").len();
-        format!("sha256:{digest}\",\"size\":{size}")
-    };
-    let new = old.with_file_name(hex(&Sha256::digest(bytes)));
-    fs::write(&new, bytes).expect("write a blob");
-    let text = fs::read_to_string(document).expect("read a document");
-    let changed = text.replace(&name(old), &name(&new));
-    assert_ne!(changed, text, "{} names it", document.display());
-    changed
-}
-
 /// Makes all entries of a cache say that they were written at another time.
 fn redate(shared: &Shared, created: u64) {
-    let (index, work) = (shared.index(), TempDir::new());
-    let unpacked = run(Command::new("zstd").arg("-dc").arg(&index), LIMIT).expect_success();
-    let mut parts = unpacked.stdout.split("\"created\":");
-    let mut dated = parts.next().expect("a beginning").to_owned();
-    for part in parts {
-        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
-        dated += &format!("\"created\":{created}{rest}");
-    }
-    let (plain, packed) = (work.join("plain"), work.join("packed"));
-    fs::write(&plain, dated).expect("write an index");
-    let mut command = Command::new("zstd");
-    command.arg("-q").arg(&plain).arg("-o").arg(&packed);
-    run(&mut command, LIMIT).expect_success();
-    let packed = fs::read(&packed).expect("read an index");
-    let name = index.file_name().expect("a name").display().to_string();
-    let names_it =
-        |path: &&PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(&name));
-    let all = shared.blobs();
-    let manifest = all.iter().find(names_it).expect("a manifest");
-    let text = instead(manifest, &index, &packed);
-    let layout = shared.dir().join("index.json");
-    let text = instead(&layout, manifest, text.as_bytes());
-    fs::write(&layout, text).expect("write a layout");
+    shared.edit_index(|text| {
+        let mut parts = text.split("\"created\":");
+        let mut dated = parts.next().expect("a beginning").to_owned();
+        for part in parts {
+            let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+            dated += &format!("\"created\":{created}{rest}");
+        }
+        dated
+    });
 }
 
 #[test]

@@ -16,8 +16,10 @@ pub struct AzureIdentity {
     pub client_secret: Option<Secret>,
     /// `AZURE_FEDERATED_TOKEN_FILE`.
     pub federated_token_file: Option<String>,
-    /// `AZURE_AUTHORITY_HOST`.
+    /// `AZURE_AUTHORITY_HOST`; with `https:`, since secrets go there.
     pub authority_host: Option<String>,
+    /// `IDENTITY_ENDPOINT`: where the platform hands out tokens, instead of the machine's metadata service.
+    pub identity_endpoint: Option<String>,
 }
 
 /// Gives a builder the place's credentials; without any it asks the machine's metadata service.
@@ -30,6 +32,7 @@ pub(super) fn add(
     }
     let identity = &place.identity;
     let secret = identity.client_secret.as_ref();
+    let authority = identity.authority_host.as_deref();
     for (key, value) in [
         (AzureConfigKey::AuthorityId, identity.tenant_id.as_deref()),
         (AzureConfigKey::ClientId, identity.client_id.as_deref()),
@@ -40,7 +43,11 @@ pub(super) fn add(
         ),
         (
             AzureConfigKey::AuthorityHost,
-            identity.authority_host.as_deref(),
+            authority.map(|host| host.trim_end_matches('/')),
+        ),
+        (
+            AzureConfigKey::MsiEndpoint,
+            identity.identity_endpoint.as_deref(),
         ),
     ] {
         if let Some(value) = value {

@@ -68,6 +68,10 @@ impl AzblobPlace {
         })?;
         let url = address("account_url", &url)?;
         let account = account(given("account_name", &env.account_name), &url)?;
+        let authority = env.identity.authority_host.as_deref();
+        if !authority.is_none_or(|host| host.starts_with("https://")) {
+            return Err(spec("AZURE_AUTHORITY_HOST must begin with https://"));
+        }
         let container = given("container", &env.container);
         let container = checked_container(container.unwrap_or_else(|| CONTAINER.to_owned()))?;
         Ok(Self {

@@ -81,6 +81,7 @@ impl Gha {
     }
 
     fn gone(&self, blob: &Descriptor) -> Error {
+        self.seen().insert(blob.digest.clone(), false);
         Error::Gone {
             place: self.name.clone(),
             digest: blob.digest.clone(),

@@ -5,7 +5,7 @@ use object_store::{GetOptions, GetRange};
 use rbuild_oci::Descriptor;
 use rbuild_store::Store;
 
-use super::{Objects, is_missing};
+use super::{Objects, Sighting, is_missing};
 use crate::backend::content::{Arrival, Refused};
 use crate::{Error, Result};
 
@@ -46,6 +46,7 @@ impl Objects {
                 Err(Broken::Connection(source)) => source,
                 Err(Broken::Refused(refused)) => return Err(refused.at(&self.name, blob)),
                 Err(Broken::Absent(error)) if is_missing(&error) => {
+                    self.seen().insert(blob.digest.clone(), Sighting::Absent);
                     return Err(Error::Gone {
                         place: self.name.clone(),
                         digest: blob.digest.clone(),

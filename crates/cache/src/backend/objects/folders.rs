@@ -44,7 +44,7 @@ fn path(attrs: &mut Attrs, key: &'static str, default: &str) -> Result<String> {
     checked(key, text.trim_matches('/'))
 }
 
-/// Nothing that a service could take for another path, or would have to be written in another way in an address.
+/// Nothing that a service could take for another path.
 fn checked(key: &str, text: &str) -> Result<String> {
     let is_part = |part: &str| {
         !part.is_empty()

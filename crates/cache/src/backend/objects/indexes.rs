@@ -1,6 +1,7 @@
 //! Indexes: objects that are written once, read in bulk, and deleted when others hold what they say.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -20,6 +21,8 @@ const MOST: usize = 32;
 const MOST_BYTES: u64 = 4 * IndexDocument::MAX_BYTES;
 /// Most objects that are looked at.
 const MOST_OBJECTS: usize = 20_000;
+/// How long listing them may take, whatever the pages are.
+const LISTING: Duration = Duration::from_secs(120);
 /// Indexes on their way at the same time.
 const READERS: usize = 8;
 
@@ -29,7 +32,13 @@ impl Objects {
         let mut listed = Vec::new();
         for folder in self.layout.folders() {
             let objects = self.store().list(Some(folder)).take(MOST_OBJECTS);
-            match objects.try_collect::<Vec<_>>().await {
+            let listed_here = tokio::time::timeout(LISTING, objects.try_collect::<Vec<_>>());
+            let Ok(listed_here) = listed_here.await else {
+                let secs = LISTING.as_secs();
+                let reason = format!("the list of indexes has no end after {secs} s");
+                return Err(Error::place(&self.name, READ, reason));
+            };
+            match listed_here {
                 Ok(objects) => listed.extend(objects),
                 // It is made with the first object.
                 Err(error) if self.bucket.is_unmade(&error) => {

@@ -15,6 +15,8 @@ use crate::Result;
 const ACTION: &str = "look for blobs";
 /// Blobs up to this many are looked at one by one, at the same time.
 const FEW: usize = 8;
+/// Most pages that are read; what they do not decide is looked at.
+const MOST_PAGES: u64 = 2000;
 /// Looks at the same time.
 const LOOKS: usize = 16;
 
@@ -80,6 +82,9 @@ impl Objects {
                 left.clear();
                 break;
             };
+            if pages >= MOST_PAGES {
+                break;
+            }
             if let Some(last) = last {
                 // The list is in order: what should have come by now is not there.
                 *left = left.split_off(&last);

@@ -16,6 +16,7 @@ impl S3 {
     pub(super) async fn copy_onto_itself(&self, key: &Path) -> Result<(), Fault> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = Method::PUT;
+        let key = encoded(key);
         *request.uri_mut() = format!("{}/{key}", self.place.bucket_url()).parse()?;
         let source = format!("{}/{key}", self.place.bucket);
         let headers = request.headers_mut();
@@ -32,4 +33,15 @@ impl S3 {
             false => Err(format!("status {status}").into()),
         }
     }
+}
+
+/// A key as it stands in addresses that are signed. Source: S3 API reference, "Create a signed request", UriEncode.
+fn encoded(key: &Path) -> String {
+    let encode = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+            char::from(byte).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    key.as_ref().bytes().map(encode).collect()
 }
