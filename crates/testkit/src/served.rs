@@ -20,13 +20,8 @@ pub struct Served {
 impl Served {
     /// Starts what `command` makes for a free port, and returns when it listens there. It says nothing on standard
     /// output; its errors are the test's.
-    ///
-    /// Another process could take the port before the program does; it would then fail loudly.
     pub fn start(command: impl FnOnce(u16) -> Command) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map(|address| address.port())
-            .unwrap_or_else(|error| panic!("find a free port: {error}"));
+        let port = free_port();
         let mut command = command(port);
         let child = command
             .stdin(Stdio::null())
@@ -55,4 +50,12 @@ impl Drop for Served {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Another process could take the port before the one that it is for does; that one would then fail loudly.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .unwrap_or_else(|error| panic!("find a free port: {error}"))
 }

@@ -1,7 +1,7 @@
 //! A place that is written: what it has, sending blobs to it, and its index.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rbuild_layer::Compression;
@@ -30,10 +30,9 @@ pub(super) struct Target {
     pub spec: CacheTo,
     pub compression: Compression,
     backend: Arc<dyn Backend>,
-    /// Blobs that its index named when it was first read; none if it could not be.
-    named: OnceLock<BTreeSet<Digest>>,
-    /// Blobs that it names and has not, as the build found out.
-    lost: Mutex<BTreeSet<Digest>>,
+    /// Blobs that its index named when it was first read, without those that the build missed there; none if it could
+    /// not be read.
+    named: Mutex<Option<BTreeSet<Digest>>>,
     sent: Mutex<BTreeMap<Digest, u64>>,
 }
 
@@ -43,8 +42,7 @@ impl Target {
             compression: spec.compression.unwrap_or(usual),
             spec,
             backend,
-            named: OnceLock::new(),
-            lost: Mutex::default(),
+            named: Mutex::default(),
             sent: Mutex::default(),
         }
     }
@@ -63,12 +61,14 @@ impl Target {
 
     /// Sends a blob unless it is there.
     pub fn send(&self, blob: &Descriptor, store: &Store, cancel: &CancelToken) -> Result<()> {
-        let named = self.named.get_or_init(|| {
-            let read = read_merged(&*self.backend, cancel);
-            read.map_or_else(|_| BTreeSet::new(), |merged| digests(&merged.index))
-        });
-        let is_there = named.contains(&blob.digest) && !self.is_lost(&blob.digest);
-        if is_there || self.sent().contains_key(&blob.digest) {
+        let is_named = self
+            .named()
+            .get_or_insert_with(|| {
+                let read = read_merged(&*self.backend, cancel);
+                read.map_or_else(|_| BTreeSet::new(), |merged| digests(&merged.index))
+            })
+            .contains(&blob.digest);
+        if is_named || self.sent().contains_key(&blob.digest) {
             return Ok(());
         }
         self.backend.send(blob, store, cancel)?;
@@ -76,9 +76,8 @@ impl Target {
         Ok(())
     }
 
-    fn is_lost(&self, digest: &Digest) -> bool {
-        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.contains(digest)
+    fn named(&self) -> MutexGuard<'_, Option<BTreeSet<Digest>>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sent(&self) -> MutexGuard<'_, BTreeMap<Digest, u64>> {
@@ -100,16 +99,14 @@ impl Shared {
     ) -> Result<Written> {
         let merged = read_replaceable(&*target.backend, cancel)?;
         target
-            .lost
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone_from(results.lost);
-        target.named.get_or_init(|| digests(&merged.index));
+            .named()
+            .get_or_insert_with(|| digests(&merged.index))
+            .retain(|digest| !results.lost.contains(digest));
         let mut written = Written::default();
         let mut own = Index::default();
         let mut missing = Vec::new();
         for one in wanted {
-            match self.known(target, &merged.index, one) {
+            match self.known(target, (&merged.index, results.lost), one) {
                 Some(line) => {
                     written.known += 1;
                     own.steps.push(line);
@@ -143,7 +140,12 @@ impl Shared {
     }
 
     /// The line of the index that says the same as we would.
-    fn known(&self, target: &Target, index: &Index, wanted: &Wanted) -> Option<Signed<StepEntry>> {
+    fn known(
+        &self,
+        target: &Target,
+        (index, lost): (&Index, &BTreeSet<Digest>),
+        wanted: &Wanted,
+    ) -> Option<Signed<StepEntry>> {
         let ours = self.writer.key.as_ref().map(|key| key.public().to_string());
         let line = index.steps.iter().find(|line| {
             let entry = &line.entry;
@@ -152,10 +154,7 @@ impl Shared {
                 && entry.scope == target.spec.scope
                 && entry.identity == wanted.identity
                 && wanted.keys.iter().all(|key| entry.keys.contains(key))
-                && !entry
-                    .blobs()
-                    .iter()
-                    .any(|blob| target.is_lost(&blob.digest))
+                && !entry.blobs().iter().any(|blob| lost.contains(&blob.digest))
         })?;
         let mut line = line.clone();
         line.seen = now_secs();

@@ -103,10 +103,15 @@ impl LayerStore {
         let Some(original) = original.filter(|original| original.is_imported) else {
             return error;
         };
-        match self.check_original(layer, &original, cancel) {
-            Ok(()) | Err(Error::Cancelled | Error::Store(_)) => error,
-            Err(found) => original.misfits(found.into()),
-        }
+        let found = match error {
+            // All of it was read.
+            Error::DiffId { .. } => error,
+            other => match self.check_original(layer, &original, cancel) {
+                Ok(()) | Err(Error::Cancelled | Error::Store(_)) => return other,
+                Err(found) => found,
+            },
+        };
+        original.misfits(found.into())
     }
 
     fn check_original(
