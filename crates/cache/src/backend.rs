@@ -3,6 +3,7 @@
 //! One file or folder for each kind below `backend/`.
 
 mod address;
+mod ask;
 pub mod azblob;
 mod content;
 mod duration;

@@ -28,6 +28,7 @@ use rbuild_store::Store;
 
 pub use place::{GhaEnv, GhaPlace};
 
+use super::ask::ask;
 use super::content::Content;
 use super::{Backend, IndexDocument, NewIndex};
 use crate::{Error, Result};
@@ -50,8 +51,8 @@ struct Gha {
     requests: Requests,
     /// Whether blobs that were asked for or sent are there.
     seen: Mutex<BTreeMap<Digest, bool>>,
-    /// Blobs whose keys were reserved here and stay empty.
-    broken: Mutex<BTreeSet<Digest>>,
+    /// Keys that were reserved here and stay empty.
+    broken: Mutex<BTreeSet<String>>,
     /// Held by whoever sends a blob: others of this process find it there when they come next.
     sending: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -77,19 +78,16 @@ impl Gha {
         cancel: &CancelToken,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        cancel.check()?;
         let limit = self.place.timeout;
-        let work = async { tokio::time::timeout(limit, work).await };
-        match self.client.run(cancel, work) {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => {
+        let work = async {
+            let outcome = tokio::time::timeout(limit, work).await;
+            outcome.unwrap_or_else(|_| {
                 let secs = limit.as_secs_f32();
                 let reason = format!("it took longer than {secs} s (timeout=)");
                 Err(Error::place(&self.name, action, reason))
-            }
-            Err(error) if error.is_cancelled() => Err(Error::Cancelled),
-            Err(error) => Err(Error::place(&self.name, action, error)),
-        }
+            })
+        };
+        ask(&self.client, (&self.name, action), cancel, work)
     }
 
     fn failed(&self, action: &'static str) -> impl Fn(Fault) -> Error {
@@ -175,6 +173,10 @@ impl Gha {
         Ok(found)
     }
 
+    fn broken(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One sender's turn with a blob.
     fn turn(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {
         let mut sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,19 +191,8 @@ impl Gha {
         }
         let failed = self.failed("send a blob");
         // Reserved by another process: it is there, or will be when they are done.
-        let saved = self.save(&keys::blob(&blob.digest), content, &failed).await;
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        match saved {
-            Err(error) => {
-                broken.insert(blob.digest.clone());
-                return Err(error);
-            }
-            Ok(Reserved::Before) if broken.contains(&blob.digest) => {
-                let reason = "its key is taken by an upload that was broken off";
-                return Err(failed(Fault::said(reason)));
-            }
-            Ok(_) => {}
-        }
+        self.save(&keys::blob(&blob.digest), content, &failed)
+            .await?;
         self.seen().insert(blob.digest.clone(), true);
         Ok(())
     }
@@ -215,6 +206,10 @@ impl Gha {
     ) -> Result<Reserved> {
         let length = content.length();
         let Some(slot) = self.reserve(key, length).await.map_err(failed)? else {
+            if self.broken().contains(key) {
+                let reason = "its key is taken by an upload that was broken off";
+                return Err(failed(Fault::said(reason)));
+            }
             return Ok(Reserved::Before);
         };
         let upload = upload::Upload {
@@ -222,9 +217,15 @@ impl Gha {
             length,
             content: &mut content,
         };
-        self.upload(&slot, upload, failed).await?;
-        self.finalize(key, &slot, length).await.map_err(failed)?;
-        Ok(Reserved::Now)
+        let sent = async {
+            self.upload(&slot, upload, failed).await?;
+            self.finalize(key, &slot, length).await.map_err(failed)
+        };
+        let sent = sent.await;
+        if sent.is_err() {
+            self.broken().insert(key.to_owned());
+        }
+        sent.map(|()| Reserved::Now)
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) use failure::{code, is_denied, is_missing, said, text_of, unanswered}
 pub(super) use folders::Folders;
 pub(super) use wire::Wire;
 
+use super::ask::ask;
 use super::{Backend, IndexDocument, NewIndex};
 use crate::{Error, Result};
 use layout::Layout;
@@ -104,15 +105,13 @@ impl Objects {
         cancel: &CancelToken,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        cancel.check()?;
         // `object_store` takes some answers for granted.
-        let work = AssertUnwindSafe(work).catch_unwind();
-        match self.client.run(cancel, work) {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Error::place(&self.name, action, "an answer makes no sense")),
-            Err(error) if error.is_cancelled() => Err(Error::Cancelled),
-            Err(error) => Err(Error::place(&self.name, action, error)),
-        }
+        let work = AssertUnwindSafe(work).catch_unwind().map(|outcome| {
+            outcome.unwrap_or_else(|_| {
+                Err(Error::place(&self.name, action, "an answer makes no sense"))
+            })
+        });
+        ask(&self.client, (&self.name, action), cancel, work)
     }
 
     /// Says what went wrong.

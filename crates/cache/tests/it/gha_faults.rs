@@ -292,6 +292,15 @@ fn a_blob_whose_upload_broke_off_is_not_taken_for_sent() {
         text.contains("taken by an upload that was broken off"),
         "{text}"
     );
+    // Where not even the key was to be had, somebody else may have sent it since.
+    let other = from.put(&noise(4, 1000));
+    actions.fault("CreateCacheEntry", Fault::Status(403, "{}"));
+    let again = || backend.send(&other, &from.store, &CancelToken::new());
+    assert!(again().is_err());
+    let somebody = self::backend(&actions, &[]);
+    let sent = somebody.send(&other, &from.store, &CancelToken::new());
+    sent.unwrap();
+    again().unwrap();
 }
 
 #[test]
